@@ -1,0 +1,49 @@
+# Everything builds its own virtual environment first; nothing needs to be done before.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+SEED ?= 0
+
+.PHONY: help setup demo test test-fast lint format bench clean
+
+help:
+	@echo "make setup      virtual environment in .venv, pinned"
+	@echo "make demo       the main job end to end, into runs/demo (SEED=1 for another seed)"
+	@echo "make test       all tests; make test-fast the quick ones"
+	@echo "make lint       ruff and mypy; make format mends what it can"
+	@echo "make bench      the benchmarks, as tables"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: setup.py pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@echo "setup: installing pinned packages into $(VENV) (about 2.5 GB, a few minutes)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/python -m pipeline.demo --seed $(SEED)
+
+test: setup
+	@$(BIN)/python -m pytest
+
+test-fast: setup
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup
+	@$(BIN)/python benchmarks/preprocess.py
+	@$(BIN)/python benchmarks/step.py
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

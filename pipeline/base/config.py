@@ -1,0 +1,212 @@
+"""One YAML file a run, typed and checked. No key is ignored: an unknown one is an error that names the nearest."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from model.config import ModelConfig
+from model.objectives.base import objective_class, objective_names
+from pipeline.base.errors import UserError
+from pipeline.base.sections import (
+    CorpusConfig,
+    DataConfig,
+    DeepSpeedConfig,
+    EvaluateConfig,
+    ExportConfig,
+    FinetuneConfig,
+    OptimizerConfig,
+    RayConfig,
+    ScheduleConfig,
+    Section,
+    TokenizerConfig,
+    TrackingConfig,
+    TrainConfig,
+)
+from pipeline.base.yaml_file import parse_value, read_yaml
+
+DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "default.yaml"
+
+
+def objective_config_class(name: str) -> type:
+    """The objective's own Config with its `name` as one more field."""
+    config = objective_class(name).Config
+    return dataclasses.make_dataclass("Config", [("name", str, name)], bases=(config,), frozen=True, kw_only=True)
+
+
+class RunConfig(Section):
+    """Everything that describes a run; every stage reads the same one."""
+
+    run_dir: str = "runs/default"
+    """The run's folder."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """One seed for everything: sample, order, masks, initial weights, dropout."""
+    corpus: CorpusConfig = CorpusConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: Any = Field(default={"name": "electra"}, validate_default=True)
+    """`name`, and the keys of that objective's Config (model/objectives/NAME.py)."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    train: TrainConfig = TrainConfig()
+    deepspeed: DeepSpeedConfig = {}
+    """DeepSpeed's own JSON keys, verbatim."""
+    tracking: TrackingConfig = TrackingConfig()
+    ray: RayConfig = RayConfig()
+    export: ExportConfig = ExportConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _objective(cls, value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return value
+        if not isinstance(value, dict):
+            raise ValueError("a mapping with a name")
+        name = value.get("name", "electra")
+        if name not in objective_names():
+            raise ValueError(f"unknown objective {name!r}; there are {', '.join(objective_names())}")
+        return TypeAdapter(objective_config_class(name)).validate_python(value)
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "RunConfig":
+        positions = self.model.max_positions
+        if self.data.sequence_length > positions:
+            raise ValueError(
+                f"data.sequence_length {self.data.sequence_length} is longer than model.max_positions {positions}: "
+                "raise model.max_positions or shorten the sequences"
+            )
+        if self.data.block_tokens < self.data.sequence_length:
+            raise ValueError(
+                f"data.block_tokens {self.data.block_tokens} is smaller than data.sequence_length "
+                f"{self.data.sequence_length}: a block must hold at least one sequence"
+            )
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they stand in config.yaml."""
+        values: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, BaseModel):
+                value = value.model_dump(mode="json")
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+                value = dataclasses.asdict(value)
+            values[name] = value
+        return values
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads a YAML file (default: configs/default.yaml) and sets `key=value` on top. Raises UserError."""
+    path = Path(path) if path is not None else DEFAULT_CONFIG
+    values, lines = read_yaml(path)
+    where = {key: f"{path}:{line}" for key, line in lines.items()}
+    for override in overrides:
+        _override(values, where, override)
+    return _validated(values, where, str(path))
+
+
+def config_from_dict(values: dict[str, Any], origin: str = "config") -> RunConfig:
+    """A config from plain values, such as a checkpoint's config.yaml. Raises UserError."""
+    return _validated(values, {}, origin)
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved config as YAML text."""
+    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys: {"train": {"steps": 1}} -> {"train.steps": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _override(values: dict[str, Any], where: dict[str, str], override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        raise UserError(f"command line: {override!r} is not key=value, such as train.steps=30.")
+    *parents, last = key.split(".")
+    section = values
+    for parent in parents:
+        if section.get(parent) is None:
+            section[parent] = {}
+        section = section[parent]
+        if not isinstance(section, dict):
+            raise UserError(f"command line: {key} has no such part: {parent} is a value, not a section.")
+    section[last] = parse_value(text)
+    where[key] = "command line"
+
+
+def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> RunConfig:
+    values = {key: value for key, value in values.items() if value is not None or key not in RunConfig.model_fields}
+    objective = values.get("objective")
+    name = objective.get("name", "electra") if isinstance(objective, dict) else "electra"
+    known = set(_known(RunConfig, "", name))
+    for key in _given(values, "", known):
+        if key not in known:
+            nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean {nearest[0]}?" if nearest else ". docs/configuration.md lists the keys."
+            raise UserError(f"{where.get(key, origin)}: unknown key {key}{hint}")
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(_told(problem, where, origin) for problem in error.errors())) from None
+
+
+def _known(section: Any, prefix: str, objective: str) -> Iterator[str]:
+    """Dotted keys of a section; a trailing ".*" marks one whose keys are not ours to check."""
+    hints = typing.get_type_hints(section)
+    names = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else None
+    for field in names or [field.name for field in dataclasses.fields(section)]:
+        key = f"{prefix}{field}"
+        yield key
+        inner = objective_config_class(objective) if key == "objective" and objective in objective_names() else None
+        inner = inner or _section_of(hints[field])
+        if inner is not None:
+            yield from _known(inner, f"{key}.", objective)
+
+
+def _section_of(hint: Any) -> type | None:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for option in options:
+        if isinstance(option, type) and (issubclass(option, BaseModel) or dataclasses.is_dataclass(option)):
+            return option
+    return None
+
+
+def _given(values: dict[str, Any], prefix: str, known: set[str]) -> Iterator[str]:
+    """Dotted keys that are set; does not look inside a known key that holds no section (such as deepspeed)."""
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        yield name
+        holds_section = any(other.startswith(f"{name}.") for other in known)
+        if isinstance(value, dict) and holds_section:
+            yield from _given(value, f"{name}.", known)
+
+
+def _told(problem: Any, where: dict[str, str], origin: str) -> str:
+    key = ".".join(str(part) for part in problem["loc"])
+    place = where.get(key)
+    while place is None and "." in key:
+        key, _, _ = key.rpartition(".")
+        place = where.get(key)
+    key = ".".join(str(part) for part in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ")
+    given = problem.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
+    return f"{place or origin}: {key + ': ' if key else ''}{text}{shown}"

@@ -1,0 +1,81 @@
+"""Where a run keeps its files: names only, nothing is created here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths below run_dir (docs/interface.md, "A run's folder")."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The SentencePiece model."""
+        return self.path / "tokenizer" / "tokenizer.model"
+
+    @property
+    def data(self) -> Path:
+        """Folder of the manifest and the shards."""
+        return self.path / "data"
+
+    @property
+    def manifest(self) -> Path:
+        """Written last: without it there is no data set."""
+        return self.data / "manifest.json"
+
+    @property
+    def train(self) -> Path:
+        """Folder of the training shards."""
+        return self.data / "train"
+
+    @property
+    def validation(self) -> Path:
+        """Folder of the validation shards."""
+        return self.data / "validation"
+
+    @property
+    def quarantine(self) -> Path:
+        """One JSON line for each record set aside."""
+        return self.data / "quarantine.jsonl"
+
+    @property
+    def statistics(self) -> Path:
+        """What the corpus held, what was kept, what was dropped and why."""
+        return self.data / "statistics.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of step-NNNNNNNN folders and of `latest`."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """A JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def export(self) -> Path:
+        """Folder of the Hugging Face folders."""
+        return self.path / "export"
+
+    @property
+    def finetune(self) -> Path:
+        """One folder a task."""
+        return self.path / "finetune"
+
+    @property
+    def log(self) -> Path:
+        """Plain lines, a file a rank."""
+        return self.path / "log"
+
+    @property
+    def tracking(self) -> Path:
+        """Which MLflow run belongs to which stage, and what it has been sent."""
+        return self.path / "tracking.json"

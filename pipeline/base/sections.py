@@ -1,0 +1,168 @@
+"""The sections of a run's config: one class a section, one line a key. docs/configuration.md is their table."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Frozen, and no key is ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class CorpusConfig(Section):
+    """What is read."""
+
+    paths: tuple[str, ...] = ("corpus",)
+    """Files, folders or globs of .txt, .jsonl and .parquet, each also .gz or .zst."""
+    text_field: str = "text"
+    """Field of a JSON line, or column of a Parquet file, that holds the text."""
+    max_bad_fraction: Fraction = 0.01
+    """The stage stops when more than this share of the records cannot be used."""
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """Share of the documents, chosen by a hash of their text, that is kept for evaluation."""
+    task_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    """Bytes of input that one Ray task takes. Never depends on the number of workers."""
+    max_record_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
+    """A longer record is set aside: it bounds a worker's memory."""
+
+
+class TokenizerConfig(Section):
+    """The SentencePiece vocabulary."""
+
+    vocab_size: Annotated[int, Field(ge=262)] = 32_000
+    """Pieces to train: five special ones and 256 bytes among them."""
+    path: str | None = None
+    """An existing SentencePiece model to use instead of training one."""
+    sample_bytes: Positive = 50_000_000
+    """At most that much text trains the vocabulary."""
+    character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9995
+    """Share of the characters that get a piece of their own; the rest is spelt in bytes."""
+
+
+class DataConfig(Section):
+    """Blocks, shards, and how they are cut into sequences."""
+
+    path: str | None = None
+    """Another run's folder whose data/ and tokenizer/ are used; by default this run's own."""
+    sequence_length: Annotated[int, Field(ge=8)] = 128
+    """Tokens a sequence, [CLS] and [SEP] included."""
+    block_tokens: Annotated[int, Field(ge=64)] = 65_536
+    """Tokens a block: one sample of a shard."""
+    shard_blocks: Positive = 512
+    """Blocks a shard."""
+    isolate_documents: bool = True
+    """Documents packed into one sequence do not attend to each other."""
+    segments: Literal["none", "paper"] = "none"
+    """paper: two segments with token types 0 and 1, split at a random point (ELECTRA's released code)."""
+    shuffle_window: Positive = 1024
+    """Consecutive blocks (in shuffled shard order) that are shuffled among each other."""
+    shuffle_buffer: Positive = 16
+    """Consecutive blocks (after that) whose sequences are shuffled among each other."""
+
+
+class OptimizerConfig(Section):
+    """Adam with decoupled weight decay."""
+
+    name: Literal["electra", "adamw"] = "electra"
+    """electra: without bias correction, as the released code of BERT and ELECTRA; adamw: with it."""
+    lr: Rate = 5e-4
+    """Peak learning rate (paper, appendix A: 5e-4 small, 2e-4 base and large)."""
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    eps: Rate = 1e-6
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Not applied to biases and LayerNorm."""
+    clip: Rate = 1.0
+    """Largest norm of the joint gradient."""
+
+
+class ScheduleConfig(Section):
+    """Learning rate over the steps."""
+
+    name: Literal["linear"] = "linear"
+    """Linear decay from step 0, multiplied by the warm-up ramp (released code, optimization.py)."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 10_000
+
+
+class TrainConfig(Section):
+    """The loop."""
+
+    steps: Positive = 1_000_000
+    batch_size: Positive = 128
+    """Global, in sequences: it does not change with the number of ranks, which need not divide it."""
+    micro_batch_size: Positive | None = None
+    """Most sequences that one forward takes; by default a rank's whole share."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    log_every: Positive = 100
+    eval_every: Positive = 10_000
+    eval_sequences: Positive = 4096
+    """Most sequences of the validation split that an evaluation uses."""
+    save_every: Positive = 10_000
+    keep_last: Positive = 3
+    """Checkpoints kept."""
+    threads: Positive | None = None
+    """CPU threads a rank; by default the cores divided by the ranks of this host."""
+
+
+class TrackingConfig(Section):
+    """MLflow."""
+
+    uri: str = "sqlite:///mlflow.db"
+    experiment: str = "electra"
+    run_name: str | None = None
+    """By default the name of the run's folder."""
+
+
+class RayConfig(Section):
+    """Where preprocessing runs."""
+
+    address: str = "auto"
+    """auto: the cluster of this job or machine, else a local Ray; local: always a local one; or an address."""
+    num_cpus: Positive | None = None
+    """CPUs of a local Ray; by default all. The shards do not depend on it."""
+
+
+class ExportConfig(Section):
+    """What becomes Hugging Face folders."""
+
+    checkpoint: str = "latest"
+    """latest, or a folder's name such as step-00000120."""
+
+
+class FinetuneConfig(Section):
+    """A classifier on top of an export."""
+
+    name: str = "classification"
+    """Folder of the results and part of the metric names: finetune/NAME/accuracy."""
+    export: str | None = None
+    """A Hugging Face folder; by default this run's exported discriminator (the mlm objective: generator)."""
+    train: str | None = None
+    """JSON lines of {"text" or "sentence", "label"}, also .gz or .zst."""
+    dev: str | None = None
+    test: str | None = None
+    epochs: Positive = 3
+    batch_size: Positive = 32
+    lr: Rate = 1e-4
+    max_length: Annotated[int, Field(ge=8)] = 128
+    warmup_fraction: Fraction = 0.1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+class EvaluateConfig(Section):
+    """A checkpoint on the validation split."""
+
+    checkpoint: str = "latest"
+    sequences: Positive = 4096
+    """Most sequences used."""
+
+
+DeepSpeedConfig = dict[str, Any]

@@ -1,0 +1,73 @@
+"""The command line of every stage: `[--config FILE] [--dry-run] [key=value ...]`, and the exit codes.
+
+Light on purpose: torch, Ray and MLflow are imported after the arguments are read, so that --help answers at once.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from pipeline.base.errors import Preempted, UserError
+
+DESCRIPTIONS = {
+    "preprocess": "Corpus to tokenizer and tar shards, on Ray (a local one starts by itself).",
+    "pretrain": "Shards to checkpoints, on DeepSpeed: one process, or many by the deepspeed launcher.",
+    "export": "A checkpoint to Hugging Face folders: discriminator and generator.",
+    "finetune": "A text classifier on top of an export.",
+    "evaluate": "A checkpoint on the validation split.",
+}
+EXIT_USER, EXIT_PREEMPTED = 2, 75
+
+
+def parser(stage: str) -> argparse.ArgumentParser:
+    """The arguments of a stage. No abbreviations: the deepspeed launcher's own flags stand on the same line."""
+    arguments = argparse.ArgumentParser(
+        prog=f"{stage}.py",
+        description=DESCRIPTIONS[stage],
+        allow_abbrev=False,
+        epilog="docs/configuration.md lists the keys. Exit codes: 0 done, 2 a mistake to mend, 75 preempted "
+        "(start the same command again), 1 a defect of this program.",
+    )
+    arguments.add_argument("--config", type=Path, help="a run's YAML file (default: configs/default.yaml)")
+    arguments.add_argument("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
+    arguments.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
+    arguments.add_argument("settings", nargs="*", metavar="key=value", help="set a dotted key, such as train.steps=30")
+    return arguments
+
+
+def main(stage: str, argv: list[str] | None = None) -> int:
+    """Runs a stage; returns the exit code. A UserError is one message on rank 0, never a traceback."""
+    arguments = parser(stage).parse_intermixed_args(argv)
+    rank = int(os.environ.get("RANK", "0"))
+    try:
+        from pipeline.base.config import load_config
+
+        config = load_config(arguments.config, arguments.settings)
+        module = importlib.import_module(f"pipeline.stages.{stage}")
+        if arguments.dry_run:
+            if rank == 0:
+                print_plan(stage, module.plan(config))
+            return 0
+        module.run(config)
+        return 0
+    except UserError as error:
+        if rank == 0:
+            print(f"{stage}: {error}", file=sys.stderr, flush=True)
+        return EXIT_USER
+    except Preempted as error:
+        if rank == 0:
+            print(f"{stage}: {error}", file=sys.stderr, flush=True)
+        return EXIT_PREEMPTED
+    except KeyboardInterrupt:
+        print(f"{stage}: interrupted; the same command goes on from what is complete.", file=sys.stderr, flush=True)
+        return 130
+
+
+def print_plan(stage: str, plan: list[tuple[str, str]]) -> None:
+    """The lines of --dry-run, aligned."""
+    width = max((len(label) for label, _ in plan), default=0)
+    print(f"{stage}: dry run, nothing is written")
+    for label, value in plan:
+        print(f"  {label:<{width}}  {value}")

@@ -1,0 +1,37 @@
+"""Packages and their pinned dependencies; constraints.txt pins everything below them."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="electra-pretraining",
+    version="0.1.0",
+    description="Distributed ELECTRA pretraining: Ray, SentencePiece, WebDataset, DeepSpeed ZeRO, MLflow.",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.13",
+    packages=[*find_packages(include=["model*", "pipeline*", "cluster*"]), "configs"],
+    package_data={"configs": ["*.yaml"]},
+    install_requires=[
+        "accelerate>=1.0",
+        "deepspeed==0.19.8",
+        "mlflow==3.17.2",
+        "numpy>=1.26",
+        "pyarrow>=15",
+        "pydantic>=2.8,<3",
+        "pyyaml>=6",
+        "ray[default]==2.60.0",
+        "safetensors>=0.4",
+        "scikit-learn>=1.4",
+        "sentencepiece==0.2.3",
+        "tokenizers>=0.20",
+        "torch==2.13.0",
+        "tqdm>=4.66",
+        "transformers==5.23.0",
+        "webdataset==1.0.2",
+        "zstandard>=0.22",
+    ],
+    extras_require={
+        "test": ["hypothesis>=6", "pytest>=8", "scipy>=1.11"],
+        "lint": ["mypy>=1.11", "pre-commit>=3", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
+    },
+)
