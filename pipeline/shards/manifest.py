@@ -1,0 +1,156 @@
+"""The manifest: what a data set is made of, with digests. Written last; without it there is no data set.
+
+Reading it checks its shape and sums; `verify_shards` checks the files. Price: verifying reads every byte once (about
+1 GB/s a core).
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_json, sha256_file, write_json
+
+VERSION = 1
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardEntry(_Record):
+    """One tar file; name is relative to the data folder. Tokens are real ones, documents those that begin in it."""
+
+    name: str
+    blocks: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    documents: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    sha256: str
+
+
+class SplitEntry(_Record):
+    """A split's totals and its shards, in order."""
+
+    blocks: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    documents: int = Field(ge=0)
+    shards: tuple[ShardEntry, ...]
+
+
+class TokenizerEntry(_Record):
+    """Digest of tokenizer/tokenizer.model, and its number of pieces."""
+
+    sha256: str
+    vocab_size: int = Field(ge=1)
+
+
+class CorpusEntry(_Record):
+    """Fingerprint of the input and what became of it."""
+
+    sha256: str
+    documents: int = Field(ge=0)
+    quarantined: int = Field(ge=0)
+
+
+class Manifest(_Record):
+    """data/manifest.json, field by field (docs/interface.md)."""
+
+    version: int = VERSION
+    block_tokens: int = Field(ge=1)
+    dtype: str = Field(pattern="^uint(16|32)$")
+    tokenizer: TokenizerEntry
+    corpus: CorpusEntry
+    splits: dict[str, SplitEntry]
+    config: dict[str, Any]
+
+
+def split_entry(shards: Iterable[ShardEntry]) -> SplitEntry:
+    """The split's entry from its shards', in order."""
+    entries = tuple(shards)
+    return SplitEntry(
+        blocks=sum(entry.blocks for entry in entries),
+        tokens=sum(entry.tokens for entry in entries),
+        documents=sum(entry.documents for entry in entries),
+        shards=entries,
+    )
+
+
+def all_shards(manifest: Manifest) -> list[ShardEntry]:
+    """Every shard of every split."""
+    return [entry for split in manifest.splits.values() for entry in split.shards]
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Writes data/manifest.json, whole or not at all; call it last."""
+    write_json(path, manifest.model_dump(mode="json"))
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at `path`; UserError when it is missing, broken, of another version, or at odds with itself."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"there is no data set in {path.parent}: {path.name} is missing (it is written last). "
+            "Run pipeline/preprocess.py with the same config, or set data.path to the run folder that holds the data."
+        )
+    content = read_json(path)
+    version = content.get("version") if isinstance(content, Mapping) else None
+    if version is not None and version != VERSION:
+        raise UserError(
+            f"{path} has version {version!r}, this code reads version {VERSION}. "
+            "Run pipeline/preprocess.py again into a new run_dir."
+        )
+    try:
+        manifest = Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole file"
+        raise UserError(
+            f"{path} is not a valid manifest: {where}: {first['msg']}. Delete it and run pipeline/preprocess.py again."
+        ) from None
+    for name, split in manifest.splits.items():
+        if split != split_entry(split.shards):
+            raise UserError(
+                f"{path}: the totals of split {name} are not the sums over its shards: the file was changed after it "
+                "was written. Restore it from a backup, or delete it and run pipeline/preprocess.py again."
+            )
+    return manifest
+
+
+def verify_shards(data: Path, entries: Iterable[ShardEntry]) -> None:
+    """Existence, size and sha256 of each shard; UserError for the first that differs.
+
+    data: the manifest's folder. For all splits: `verify_shards(data, all_shards(manifest))`.
+    """
+    for entry in entries:
+        path = Path(data) / entry.name
+        remedy = (
+            f"Copy {entry.name} again from where the data was made, or delete {Path(data) / 'manifest.json'} "
+            "and run pipeline/preprocess.py again."
+        )
+        if not path.is_file():
+            raise UserError(f"shard {path} is missing. {remedy}")
+        size = path.stat().st_size
+        if size != entry.bytes:
+            raise UserError(f"shard {path} is broken: {size:,} bytes, the manifest says {entry.bytes:,}. {remedy}")
+        found = sha256_file(path)
+        if found != entry.sha256:
+            raise UserError(
+                f"shard {path} is broken: its bytes are not those that were written.\n"
+                f"  sha256 expected: {entry.sha256}\n  sha256 found:    {found}\n{remedy}"
+            )
+
+
+def check_tokenizer(manifest: Manifest, sha256: str, vocab_size: int, what: str) -> None:
+    """UserError when the data was made with another tokenizer than `what` (a path or a name) with these figures."""
+    data = manifest.tokenizer
+    if (data.sha256, data.vocab_size) != (sha256, vocab_size):
+        raise UserError(
+            f"the data was made with another tokenizer than {what}: ids would mean other pieces.\n"
+            f"  the data's:  {data.vocab_size:,} pieces, sha256 {data.sha256}\n"
+            f"  {what}: {vocab_size:,} pieces, sha256 {sha256}\n"
+            "Use the tokenizer and the data of one run (data.path), or preprocess the corpus again into a new run_dir."
+        )

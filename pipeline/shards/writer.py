@@ -1,0 +1,80 @@
+"""Shards: tar files of blocks, byte for byte repeatable, readable by a stock `webdataset.WebDataset(...).decode()`.
+
+The same blocks give the same bytes on any machine: ustar, no times, no owners, fixed mode, little-endian arrays without
+pickle, JSON with sorted keys. Written aside, hashed on the way, fsynced, renamed: a shard is whole or absent. Price:
+tar headers and paddings, about 3 kB a block (2 % at 65,536 tokens).
+"""
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, cast
+
+import numpy as np
+
+from pipeline.base.files import complete_file
+from pipeline.shards.block import Array, Block
+from pipeline.shards.manifest import ShardEntry
+
+
+class _HashingFile:
+    """A file that counts and digests what is written to it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.file.write(data)
+        self.digest.update(data)
+        self.bytes += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.bytes
+
+
+def npy_bytes(array: Array) -> bytes:
+    """The array as a .npy file, without pickle."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)  # mtime, uid and gid are 0 and the owners' names empty unless set
+    info.size = len(data)
+    info.mode = 0o644
+    tar.addfile(info, io.BytesIO(data))
+
+
+def write_shard(path: Path, blocks: Iterable[Block]) -> ShardEntry:
+    """Writes the blocks to data/SPLIT/NNNNNN.tar and returns its entry for the manifest.
+
+    The entry's name is relative to data/ ("train/000000.tar"). UserError when the disk is full or cannot be written.
+    """
+    path = Path(path)
+    count = tokens = documents = 0
+    with complete_file(path) as aside, open(aside, "wb") as raw:
+        file = _HashingFile(raw)
+        with tarfile.open(fileobj=cast(IO[bytes], file), mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for block in blocks:
+                meta = json.dumps(block.meta, sort_keys=True, separators=(",", ":"))
+                _add(tar, f"{block.key}.ids.npy", npy_bytes(block.ids))
+                _add(tar, f"{block.key}.documents.npy", npy_bytes(block.documents))
+                _add(tar, f"{block.key}.meta.json", meta.encode())
+                count += 1
+                tokens += block.meta["tokens"]
+                documents += len(block.documents)
+    return ShardEntry(
+        name=f"{path.parent.name}/{path.name}",
+        blocks=count,
+        tokens=tokens,
+        documents=documents,
+        bytes=file.bytes,
+        sha256=file.digest.hexdigest(),
+    )
