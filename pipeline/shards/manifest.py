@@ -112,10 +112,10 @@ def read_manifest(path: Path) -> Manifest:
             f"{path} is not a valid manifest: {where}: {first['msg']}. Delete it and run pipeline/preprocess.py again."
         ) from None
     for name, split in manifest.splits.items():
-        if split != split_entry(split.shards):
+        if split != split_entry(split.shards) or split.blocks != -(-split.tokens // manifest.block_tokens):
             raise UserError(
-                f"{path}: the totals of split {name} are not the sums over its shards: the file was changed after it "
-                "was written. Restore it from a backup, or delete it and run pipeline/preprocess.py again."
+                f"{path}: the totals of split {name} do not fit its shards: the file was changed after it was "
+                "written. Restore it from a backup, or delete it and run pipeline/preprocess.py again."
             )
     return manifest
 
