@@ -75,7 +75,9 @@ class OptimizerConfig(Section):
     lr: Rate = 5e-4
     """Peak learning rate (paper, appendix A: 5e-4 small, 2e-4 base and large)."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
+    """Decay of the first and the second moment."""
     eps: Rate = 1e-6
+    """Added to the root of the second moment."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Not applied to biases and LayerNorm."""
     clip: Rate = 1.0
@@ -88,22 +90,28 @@ class ScheduleConfig(Section):
     name: Literal["linear"] = "linear"
     """Linear decay from step 0, multiplied by the warm-up ramp (released code, optimization.py)."""
     warmup_steps: Annotated[int, Field(ge=0)] = 10_000
+    """Steps over which the ramp rises from 0 to 1."""
 
 
 class TrainConfig(Section):
     """The loop."""
 
     steps: Positive = 1_000_000
+    """Steps of the whole run; the schedule ends there."""
     batch_size: Positive = 128
     """Global, in sequences: it does not change with the number of ranks, which need not divide it."""
     micro_batch_size: Positive | None = None
     """Most sequences that one forward takes; by default a rank's whole share."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """bf16: autocast over fp32 parameters; fp16: DeepSpeed's, with loss scaling, where the accelerator can."""
     log_every: Positive = 100
+    """Steps between points of the training metrics."""
     eval_every: Positive = 10_000
+    """Steps between evaluations on the validation split."""
     eval_sequences: Positive = 4096
     """Most sequences of the validation split that an evaluation uses."""
     save_every: Positive = 10_000
+    """Steps between checkpoints."""
     keep_last: Positive = 3
     """Checkpoints kept."""
     threads: Positive | None = None
@@ -114,7 +122,9 @@ class TrackingConfig(Section):
     """MLflow."""
 
     uri: str = "sqlite:///mlflow.db"
+    """A database file in the working folder, or a server's address."""
     experiment: str = "electra"
+    """Name of the MLflow experiment."""
     run_name: str | None = None
     """By default the name of the run's folder."""
 
@@ -145,22 +155,32 @@ class FinetuneConfig(Section):
     train: str | None = None
     """JSON lines of {"text" or "sentence", "label"}, also .gz or .zst."""
     dev: str | None = None
+    """The same, to choose the best epoch."""
     test: str | None = None
+    """The same, for the reported figures; may be absent."""
     epochs: Positive = 3
+    """Passes over the training file."""
     batch_size: Positive = 32
+    """Texts a step."""
     lr: Rate = 1e-4
+    """Peak learning rate (released code: 1e-4 small and base, 5e-5 large)."""
     max_length: Annotated[int, Field(ge=8)] = 128
+    """Tokens a text; longer ones are cut, and counted."""
     warmup_fraction: Fraction = 0.1
+    """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """The released configuration's; the paper's appendix B says 0."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
     precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast."""
 
 
 class EvaluateConfig(Section):
     """A checkpoint on the validation split."""
 
     checkpoint: str = "latest"
+    """latest, or a folder's name such as step-00000120."""
     sequences: Positive = 4096
     """Most sequences used."""
 

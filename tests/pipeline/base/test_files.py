@@ -1,0 +1,99 @@
+"""Files are whole or absent; refusals of the operating system are the user's message."""
+
+import errno
+import multiprocessing
+import multiprocessing.synchronize
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from pipeline.base.errors import UserError
+from pipeline.base.files import (
+    complete_file,
+    complete_folder,
+    lock_folder,
+    read_json,
+    sha256_file,
+    told_plainly,
+    write_atomic,
+    write_json,
+)
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    write_atomic(path, "one")
+    with pytest.raises(RuntimeError), complete_file(path) as aside:
+        aside.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "one"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "folder"
+    with complete_folder(path) as aside:
+        (aside / "a").write_text("1")
+    with pytest.raises(RuntimeError), complete_folder(path) as aside:
+        (aside / "b").write_text("2")
+        raise RuntimeError
+    assert [entry.name for entry in path.iterdir()] == ["a"]
+    with complete_folder(path) as aside:
+        (aside / "c").write_text("3")
+    assert [entry.name for entry in path.iterdir()] == ["c"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "no space left"), (errno.EROFS, "read-only"), (errno.EACCES, "permission denied")],
+)
+def test_refusals_are_told_plainly(code: int, words: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=words), told_plainly(tmp_path):
+        raise OSError(code, "refused")
+
+
+def test_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="broken"), told_plainly(tmp_path):
+        raise OSError(errno.EIO, "broken")
+
+
+def test_json(tmp_path: Path) -> None:
+    path = tmp_path / "value.json"
+    with pytest.raises(UserError, match="does not exist"):
+        read_json(path)
+    write_json(path, {"ä": [1, 2]})
+    assert read_json(path) == {"ä": [1, 2]}
+    path.write_text('{"half": ')
+    with pytest.raises(UserError, match="not valid JSON"):
+        read_json(path)
+
+
+def test_digest_is_the_published_one(tmp_path: Path) -> None:
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert sha256_file(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def hold(path: Path, held: multiprocessing.synchronize.Event) -> None:
+    with lock_folder(path):
+        held.set()
+        signal.pause()
+
+
+def test_a_folder_in_use_is_refused_and_freed_by_death(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    other = context.Process(target=hold, args=(tmp_path, held))
+    other.start()
+    try:
+        assert held.wait(30)
+        with pytest.raises(UserError, match=f"in use by process {other.pid} on "), lock_folder(tmp_path):
+            pass
+    finally:
+        os.kill(other.pid or 0, signal.SIGKILL)
+        other.join()
+    with lock_folder(tmp_path):
+        pass
