@@ -150,6 +150,8 @@ class FinetuneConfig(Section):
 
     name: str = "classification"
     """Folder of the results and part of the metric names: finetune/NAME/accuracy."""
+    family: str = "classification"
+    """Kind of task: a file of pipeline/tasks/families/."""
     export: str | None = None
     """A Hugging Face folder; by default this run's exported discriminator (the mlm objective: generator)."""
     train: str | None = None
@@ -172,6 +174,8 @@ class FinetuneConfig(Section):
     """The released configuration's; the paper's appendix B says 0."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
     """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
+    top_layer_power: Annotated[int, Field(ge=0)] = 1
+    """The top layer's rate is lr * layer_decay ** this: 1 by the paper's text, 2 in the released code."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast."""
 

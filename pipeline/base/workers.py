@@ -1,0 +1,173 @@
+"""Ray: join a cluster or start one on this machine, and map a function over tasks with results in order.
+
+Only a bounded number of tasks is under way at a time, so the driver's memory does not grow with the input, and the
+results do not depend on how many workers there are. Price: starting a local Ray takes a few seconds.
+"""
+
+import json
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pipeline.base.errors import UserError
+from pipeline.base.log import get_logger
+from pipeline.base.sections import RayConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("model", "pipeline")
+OBJECT_STORE_BYTES = 100 << 20
+RETRIES = 3
+WINDOW = 4
+"""Tasks under way for each CPU."""
+CONNECT_SECONDS = 3.0
+
+Result = TypeVar("Result")
+
+
+class Workers:
+    """A connection to Ray. `where` says to which, in words; `cpus` is how many it has."""
+
+    def __init__(self, where: str, cpus: int) -> None:
+        self.where, self.cpus = where, cpus
+
+    def map_ordered(self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+        """Results of function(*one) for each of `arguments`, in their order; a crashed worker's task is repeated.
+
+        function: a module-level function; its results should be small. A UserError in a worker comes through as such.
+        """
+        import ray
+
+        remote = ray.remote(max_retries=RETRIES, num_cpus=1)(function)
+        window = WINDOW * self.cpus
+        under_way: deque[Any] = deque()
+        try:
+            for one in arguments:
+                under_way.append(remote.remote(*one))
+                if len(under_way) >= window:
+                    yield _get(under_way.popleft())
+            while under_way:
+                yield _get(under_way.popleft())
+        finally:
+            for reference in under_way:
+                ray.cancel(reference, force=True)
+
+
+def _get(reference: Any) -> Any:
+    import ray
+    from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
+
+    try:
+        return ray.get(reference)
+    except RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise UserError(str(error.cause)) from None
+        raise
+    except (OutOfMemoryError, WorkerCrashedError) as error:
+        raise UserError(
+            f"Ray workers died {RETRIES + 1} times over one task, most likely for want of memory: {_first_line(error)}\n"
+            "Lower ray.num_cpus, corpus.task_bytes or corpus.max_record_bytes, then start the same command again."
+        ) from error
+
+
+@contextmanager
+def connected(config: RayConfig) -> Iterator[Workers]:
+    """Ray by ray.address: "auto" joins the cluster of RAY_ADDRESS or of `ray start` on this machine, else starts its own.
+
+    "local" always starts its own; anything else is an address. UserError where there is no connection.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        raise RuntimeError("this process is connected to Ray already")
+    address = _cluster_address(config.address)
+    try:
+        if address is None:
+            _start_local(config.num_cpus)
+        else:
+            _join(address)
+        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        where = f"the Ray cluster at {address}" if address else "a local Ray"
+        get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
+        yield Workers(where, cpus)
+    finally:
+        ray.shutdown()
+
+
+def _start_local(num_cpus: int | None) -> None:
+    import ray
+
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except Exception as error:
+        raise UserError(
+            f"cannot start a local Ray: {_first_line(error)}\n"
+            "Make room in /tmp and /dev/shm, or set ray.address to a cluster's address."
+        ) from error
+
+
+def _join(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, runtime_env=_code_to_send(), log_to_driver=False, logging_level="error")
+    except Exception as error:
+        raise UserError(
+            f"cannot connect to the Ray cluster at {address}: {_first_line(error)}\n"
+            "Start one (ray start --head), mend ray.address or RAY_ADDRESS, or set ray.address=local."
+        ) from error
+
+
+def _code_to_send() -> dict[str, Any]:
+    """Our packages go along to the cluster's hosts, unless the job's own working folder is the repository."""
+    job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    if job.get("working_dir") and Path.cwd() == ROOT:
+        return {}
+    return {"py_modules": [str(ROOT / package) for package in PACKAGES]}
+
+
+def _cluster_address(wanted: str) -> str | None:
+    """The address to join, None for a local Ray."""
+    if wanted == "local":
+        return None
+    if wanted != "auto":
+        return wanted
+    if os.environ.get("RAY_ADDRESS"):
+        return os.environ["RAY_ADDRESS"]
+    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+    address = noted.read_text().strip() if noted.is_file() else ""
+    return address if address and _answers(address) else None
+
+
+def _answers(address: str) -> bool:
+    """Whether something listens there: the note of a cluster outlives the cluster."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def in_ray_job() -> bool:
+    """Whether this process is the entry point of `ray job submit`."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
