@@ -6,6 +6,7 @@ Price: the texts were part of the pretraining corpus (without their labels), so 
 not how the model does on text that it has never seen.
 """
 
+import hashlib
 import json
 import re
 from collections import Counter

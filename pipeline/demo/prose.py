@@ -39,7 +39,7 @@ _BULLET = re.compile(r"^(?:[-*+•]|\(?\d{1,2}[.)]|\[\d+\])\s+")
 _PARAMETER = re.compile(r"^(?::\w+(?: [\w., *]+)?:|[*`]*[A-Za-z_][\w.]*`*(?: ?\([^)]*\))?:)(?:\s+|$)")
 _ROLE = re.compile(r":(?:\w+:)?\w+:`~?([^`<]*?)(?:\s*<[^`]*>)?`")
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
-_EMPHASIS = re.compile(r"(?<!\w)[*]{1,2}(\S(?:[^*]*\S)?)[*]{1,2}(?!\w)")
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,2})([^\s*](?:[^*]*[^\s*])?)\1(?![\w*])")
 _WORD = re.compile(r"^[(\"']*[A-Za-z]+(?:['-][A-Za-z]+)*[)\"']*[.,;:!?]*[)\"']*$")
 
 
@@ -64,7 +64,7 @@ def strip_markup(text: str) -> str:
     text = _ROLE.sub(r"\1", text)
     text = _LINK.sub(r"\1", text)
     text = text.replace("`", "")
-    text = _EMPHASIS.sub(r"\1", text)
+    text = _EMPHASIS.sub(r"\2", text)
     return " ".join(text.split())
 
 

@@ -1,0 +1,35 @@
+"""`python -m pipeline.demo [--seed N] [key=value ...]`: the demo's command line; `make demo` calls it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.base.errors import UserError
+from pipeline.demo.driver import StageFailed, run
+from pipeline.demo.stages import Plan
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the demo; returns the exit code: a failing stage's own, 2 for the user's mistake."""
+    arguments = argparse.ArgumentParser(prog="python -m pipeline.demo", description="The main job, end to end.")
+    arguments.add_argument("--seed", type=int, default=0, help="another seed trains another model in another folder")
+    arguments.add_argument("--config", default="configs/demo.yaml", help="default: %(default)s")
+    arguments.add_argument("--run-dir", help="default: runs/demo, or runs/demo-seed-N for a seed that is not 0")
+    arguments.add_argument("settings", nargs="*", metavar="key=value", help="passed on to every stage")
+    given = arguments.parse_intermixed_args(argv)
+    folder = given.run_dir or ("runs/demo" if given.seed == 0 else f"runs/demo-seed-{given.seed}")
+    try:
+        run(Plan(REPOSITORY, given.config, folder, given.seed, tuple(given.settings)))
+    except StageFailed as failure:
+        print(f"demo: {failure}", file=sys.stderr, flush=True)
+        return failure.code
+    except UserError as error:
+        print(f"demo: {error}", file=sys.stderr, flush=True)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
