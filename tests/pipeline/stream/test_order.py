@@ -1,4 +1,4 @@
-"""Order: an epoch visits each sequence once; a global batch is the same on any number of ranks; no place needs a walk."""
+"""Order: an epoch visits each sequence once; a global batch is the same on any number of ranks; no walk to a place."""
 
 from collections import Counter
 
