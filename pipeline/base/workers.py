@@ -68,14 +68,14 @@ def _get(reference: Any) -> Any:
         raise
     except (OutOfMemoryError, WorkerCrashedError) as error:
         raise UserError(
-            f"Ray workers died {RETRIES + 1} times over one task, most likely for want of memory: {_first_line(error)}\n"
+            f"Ray workers died over one task again and again, for want of memory perhaps: {_first_line(error)}\n"
             "Lower ray.num_cpus, corpus.task_bytes or corpus.max_record_bytes, then start the same command again."
         ) from error
 
 
 @contextmanager
 def connected(config: RayConfig) -> Iterator[Workers]:
-    """Ray by ray.address: "auto" joins the cluster of RAY_ADDRESS or of `ray start` on this machine, else starts its own.
+    """Ray by ray.address: "auto" joins the cluster of RAY_ADDRESS or of `ray start` here, else starts a local one.
 
     "local" always starts its own; anything else is an address. UserError where there is no connection.
     """

@@ -1,0 +1,130 @@
+"""Input files: paths, folders and globs to a list in a fixed order, and errors for what cannot be read.
+
+The order is that of corpus.paths; inside a folder or glob it is sorted by path. A file named twice is read once.
+"""
+
+import glob
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.base.errors import UserError
+
+KINDS = (".txt", ".jsonl", ".parquet")
+PACKINGS = (".gz", ".zst")
+WANTED = ".txt, .jsonl or .parquet, each also .gz or .zst"
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """A file to read."""
+
+    path: str
+    """As found, so relative where corpus.paths is."""
+    name: str
+    """Relative to the entry of corpus.paths that it came from: the same wherever the corpus lies."""
+    kind: str
+    packing: str
+    """Empty, or one of PACKINGS."""
+    size: int
+    changed: int
+    """Modification time in nanoseconds."""
+    base: str
+    """The driver's working folder."""
+
+    @property
+    def place(self) -> str:
+        """Absolute path, for workers in other folders."""
+        return os.path.join(self.base, self.path)
+
+
+def kind_of(path: str) -> tuple[str, str] | None:
+    """(kind, packing) by the file's name, None where it is none of ours: "a.jsonl.gz" -> (".jsonl", ".gz")."""
+    stem, suffix = os.path.splitext(path.lower())
+    packing = suffix if suffix in PACKINGS else ""
+    kind = os.path.splitext(stem)[1] if packing else suffix
+    return (kind, packing) if kind in KINDS else None
+
+
+def find_files(paths: Sequence[str]) -> list[InputFile]:
+    """All input files in reading order. UserError for a missing, empty or unreadable entry, naming each."""
+    found: dict[str, InputFile] = {}
+    problems: list[str] = []
+    for entry in paths:
+        try:
+            files = _entry_files(entry)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        for file in files:
+            found.setdefault(os.path.realpath(file.path), file)
+    if problems:
+        raise UserError("corpus.paths:\n  " + "\n  ".join(problems))
+    if not found:
+        raise UserError(f"corpus.paths is empty: name files, folders or globs of {WANTED}.")
+    return list(found.values())
+
+
+def _entry_files(entry: str) -> list[InputFile]:
+    path = os.path.expanduser(entry)
+    if os.path.isdir(path):
+        files = _folder_files(path, path)
+        if not files:
+            raise UserError(f"the folder {entry} holds no file that is {WANTED}. Mend the path or fill the folder.")
+        return files
+    if os.path.lexists(path):
+        if kind_of(path) is None:
+            raise UserError(f"{entry} is not {WANTED}. Rename or convert it.")
+        return [_input_file(path, os.path.basename(path))]
+    if not glob.has_magic(path):
+        raise UserError(f"{entry} does not exist (looked in {Path.cwd()}). Mend the path.")
+    return _glob_files(entry, path)
+
+
+def _glob_files(entry: str, pattern: str) -> list[InputFile]:
+    matches = sorted(glob.glob(pattern, recursive=True))
+    if not matches:
+        raise UserError(f"the glob {entry} matches nothing (looked in {Path.cwd()}). Mend the pattern.")
+    base = _fixed_part(pattern)
+    files = []
+    for match in matches:
+        if os.path.isdir(match):
+            files += _folder_files(match, base) if "**" not in pattern else []
+        elif kind_of(match) is not None:
+            files.append(_input_file(match, os.path.relpath(match, base)))
+    if not files:
+        raise UserError(f"the glob {entry} matches {len(matches)} paths, but no file that is {WANTED}.")
+    return files
+
+
+def _folder_files(folder: str, base: str) -> list[InputFile]:
+    paths = []
+    for parent, folders, names in os.walk(folder, onerror=_refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [os.path.join(parent, name) for name in names if not name.startswith(".") and kind_of(name)]
+    return [_input_file(path, os.path.relpath(path, base)) for path in sorted(paths)]
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"cannot list {error.filename}: {error.strerror}. Mend its permissions.")
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder above the first part of a pattern that holds a wildcard."""
+    parts = Path(pattern).parts
+    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    return str(Path(*parts[:first])) if first else "."
+
+
+def _input_file(path: str, name: str) -> InputFile:
+    kind, packing = kind_of(path) or ("", "")
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not a regular file. Write its content to one.")
+        os.close(os.open(path, os.O_RDONLY))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Mend the path or its permissions.") from None
+    return InputFile(path, name, kind, packing, status.st_size, status.st_mtime_ns, os.getcwd())

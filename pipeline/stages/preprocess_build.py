@@ -1,0 +1,158 @@
+"""One making of the data set: the passes in order, their tasks spread over Ray, the manifest last."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.base.files import told_plainly, write_atomic, write_json
+from pipeline.base.log import get_logger
+from pipeline.base.progress import Progress
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.workers import Workers
+from pipeline.corpus.documents import SPLITS, TRAIN, VALIDATION, ReadReport
+from pipeline.corpus.quarantine import check_bad_fraction, write_quarantine
+from pipeline.corpus.sample import chosen_units, task_quota
+from pipeline.shards.block import Piece, shard_count
+from pipeline.shards.manifest import Manifest, SplitEntry, split_entry, write_manifest
+from pipeline.stages.preprocess_done import write_inputs
+from pipeline.stages.preprocess_inputs import Inputs
+from pipeline.stages.preprocess_results import corpus_sha256, manifest_of, statistics
+from pipeline.stages.preprocess_tasks import SampleOrder, TokenReport, shard_task, survey_task, tokenize_task
+from pipeline.stages.preprocess_work import digest_of, open_work, remove_work
+from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.train import train_tokenizer
+
+MEGABYTE = 1_000_000
+Report = TypeVar("Report", ReadReport, TokenReport)
+
+
+class Build:
+    """One making of the data set."""
+
+    def __init__(self, config: RunConfig, folder: RunFolder, inputs: Inputs, workers: Workers) -> None:
+        self.config, self.folder, self.inputs, self.workers = config, folder, inputs, workers
+        self.tasks = inputs.tasks
+        self.work = open_work(folder, inputs.files, config.corpus, (config.seed, config.tokenizer.sample_bytes))
+
+    def run(self) -> Manifest:
+        """All passes, in order; the manifest last."""
+        codec = self.inputs.codec
+        survey = None
+        if codec is None:
+            survey = self.survey()
+            self.set_aside(survey)
+            codec = self.train_or_take_up()
+        reports = self.tokenize(codec)
+        if survey is None:
+            self.set_aside([report.read for report in reports])
+        self.check_same(survey, reports)
+        splits = {split: self.write_shards(split, codec, reports) for split in SPLITS}
+        digests = [self.work.segment(codec.sha256, number) / "digests" for number in range(len(self.tasks))]
+        manifest = manifest_of(self.config, codec, corpus_sha256(digests), reports, splits)
+        write_atomic(self.folder.tokenizer, codec.model)
+        write_json(self.folder.statistics, statistics(self.inputs.files, len(self.tasks), reports))
+        write_inputs(self.folder, self.inputs.files)
+        write_manifest(self.folder.manifest, manifest)
+        remove_work(self.folder)
+        return manifest
+
+    def survey(self) -> list[ReadReport]:
+        """Pass A: every record read once, the bad ones set aside, a sample kept for the tokenizer."""
+        total = sum(task.weight for task in self.tasks)
+        sample_bytes = self.config.tokenizer.sample_bytes
+        arguments = (
+            (
+                number,
+                task,
+                self.config.corpus,
+                SampleOrder(self.config.seed, task_quota(sample_bytes, task.weight, total), sample_bytes),
+                self.work,
+            )
+            for number, task in enumerate(self.tasks)
+        )
+        return list(self._shown("reading", self.workers.map_ordered(survey_task, arguments)))
+
+    def set_aside(self, reads: Sequence[ReadReport]) -> None:
+        """Writes the quarantine file; UserError where too much is bad or nothing good: then only that file is left."""
+        quarantine = self.folder.quarantine
+        bad = [self.work.bad(number) for number in range(len(self.tasks))]
+        write_quarantine(quarantine, self.tasks, reads, bad)
+        try:
+            check_bad_fraction(reads, self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
+        except UserError:
+            remove_work(self.folder)
+            raise
+        set_aside = sum(read.bad for read in reads)
+        if set_aside:
+            get_logger().warning(f"{set_aside:,} records set aside: {quarantine}")
+
+    def train_or_take_up(self) -> Codec:
+        """The tokenizer trained on the sample, or the one that an interrupted run trained on the same."""
+        settings = digest_of(self.config.tokenizer.model_dump(mode="json"))
+        path = self.work.trained(settings)
+        if not path.exists():
+            samples = [self.work.sample(number) for number in range(len(self.tasks))]
+            sentences = chosen_units(samples, self.config.tokenizer.sample_bytes)
+            get_logger().info(f"training a tokenizer of {self.config.tokenizer.vocab_size:,} pieces ...")
+            write_atomic(path, train_tokenizer(sentences, self.config.tokenizer, self.config.seed))
+        return Codec(path.read_bytes(), str(path))
+
+    def tokenize(self, codec: Codec) -> list[TokenReport]:
+        """Pass B: every document's ids and a closing [SEP], in a segment for each task and split."""
+        write_atomic(self.work.tokenizer(codec.sha256), codec.model)
+        corpus = self.config.corpus
+        arguments = ((number, task, corpus, codec.sha256, self.work) for number, task in enumerate(self.tasks))
+        return list(self._shown("tokenising", self.workers.map_ordered(tokenize_task, arguments)))
+
+    def check_same(self, survey: Sequence[ReadReport] | None, reports: Sequence[TokenReport]) -> None:
+        """UserError when the two readings differ, or when every document fell to the validation split."""
+        for task, first, second in zip(self.tasks, survey or [], reports, strict=False):
+            if first != second.read:
+                raise UserError(
+                    f"the corpus changed while it was read: {task.source} had {first.kept:,} documents, then "
+                    f"{second.read.kept:,}. Start the same command again once nothing writes to it."
+                )
+        documents = {split: sum(report.splits[split].documents for report in reports) for split in SPLITS}
+        fraction = self.config.corpus.validation_fraction
+        if not documents[TRAIN]:
+            raise UserError(
+                f"all {documents[VALIDATION]:,} documents fell to the validation split, none is left to train on. "
+                f"Lower corpus.validation_fraction (now {fraction:g}) or give more documents."
+            )
+        if not documents[VALIDATION] and fraction:
+            get_logger().warning(
+                f"the validation split is empty: none of {documents[TRAIN]:,} documents was drawn at "
+                f"corpus.validation_fraction {fraction:g}. Raise it to evaluate while training."
+            )
+
+    def write_shards(self, split: str, codec: Codec, reports: Sequence[TokenReport]) -> SplitEntry:
+        """Pass C: the split's shards, each from its token range of the global stream."""
+        path = self.folder.data.absolute() / split
+        with told_plainly(path):
+            shutil.rmtree(path, ignore_errors=True)
+        parts = [report.splits[split] for report in reports]
+        pieces = [Piece(part.tokens, part.documents, task.source) for task, part in zip(self.tasks, parts, strict=True)]
+        sizes = (sum(part.tokens for part in parts), self.config.data.block_tokens, self.config.data.shard_blocks)
+        shards = shard_count(*sizes)
+        arguments = ((path, shard, pieces, sizes, codec.sha256, self.work) for shard in range(shards))
+        entries = []
+        with Progress(shards, "shards", f"writing {split}") as progress:
+            for entry in self.workers.map_ordered(shard_task, arguments):
+                entries.append(entry)
+                progress.advance(1)
+        return split_entry(entries)
+
+    def _shown(self, label: str, reports: Iterator[Report]) -> Iterator[Report]:
+        """Passes the tasks' reports on and shows megabytes and documents so far."""
+        weight = documents = shown = 0
+        total = sum(task.weight for task in self.tasks) // MEGABYTE
+        with Progress(total, "MB", label) as progress:
+            for task, report in zip(self.tasks, reports, strict=True):
+                read = report if isinstance(report, ReadReport) else report.read
+                weight += task.weight
+                documents += read.kept
+                progress.advance(weight // MEGABYTE - shown, documents=f"{documents:,}", set_aside=read.bad)
+                shown = weight // MEGABYTE
+                yield report
