@@ -1,0 +1,103 @@
+"""Pretraining: shards to checkpoints. The same command goes on from the newest one, on as many ranks as there are."""
+
+import math
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from pipeline.base.config import RunConfig, dump_config
+from pipeline.base.errors import Preempted, UserError
+from pipeline.base.files import lock_folder, read_json, write_atomic
+from pipeline.base.log import get_logger, setup_logging
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.tracking import start_run
+from pipeline.stream.loader import TokenStream
+from pipeline.training.checkpoint import TrainState, read_state
+from pipeline.training.distributed import end_ranks, launched_world, start_ranks
+from pipeline.training.engine import Engine
+from pipeline.training.engine_config import deepspeed_config, zero_stage
+from pipeline.training.loop import train
+from pipeline.training.metrics_file import cut_metrics
+from pipeline.training.origin import Origin, find_origin, verify_data
+from pipeline.training.plan import plan_pretraining
+from pipeline.training.ranks import Ranks
+from pipeline.training.resume import check_same_data, check_unchanged, find_resume_point, load_into
+from pipeline.training.run import Run
+
+
+def plan(config: RunConfig) -> list[tuple[str, str]]:
+    """The lines of --dry-run."""
+    return plan_pretraining(config)
+
+
+def run(config: RunConfig) -> None:
+    """Trains to train.steps, from the newest checkpoint if there is one. Raises UserError, or Preempted once saved."""
+    deepspeed_config(config, launched_world())
+    if os.environ.get("RANK", "0") == "0":
+        find_origin(config)  # the likeliest mistakes, told before DeepSpeed's import
+    ranks = start_ranks(config.train.threads)
+    try:
+        with ExitStack() as stack:
+            _pretrain(config, ranks, stack)
+    finally:
+        end_ranks()
+
+
+def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
+    folder = RunFolder(Path(config.run_dir))
+    with ranks.together():
+        if ranks.rank == 0:
+            stack.enter_context(lock_folder(folder.path))
+    with ranks.together():
+        setup_logging(folder, ranks.rank)
+        origin = find_origin(config)
+    verify_data(origin, ranks)
+    checkpoint = find_resume_point(folder, ranks)
+    state = TrainState()
+    if checkpoint is not None:
+        with ranks.together():
+            state, _ = read_state(checkpoint)
+            check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin.digests())
+            check_unchanged(checkpoint, config, state)
+    if state.step >= config.train.steps:
+        get_logger().info(f"pretrain: {state.step} steps are done already: {checkpoint}")
+        return
+    with ranks.together():
+        if ranks.rank == 0:
+            write_atomic(folder.config, dump_config(config))
+            cut_metrics(folder.metrics, state.step)
+        stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
+    engine = Engine(config, origin.vocab_size, ranks)
+    if checkpoint is not None:
+        state = load_into(engine, checkpoint)
+    _announce(engine, state, checkpoint)
+    try:
+        with start_run(config, "pretrain", folder, _parents(origin), active=ranks.rank == 0) as tracker:
+            tracker.tags({"ranks": str(ranks.world), "zero_stage": str(zero_stage(config))})
+            tracker.artifact(folder.config)
+            state = train(Run(config, folder, origin, engine, stream, tracker), state)
+    except (Preempted, UserError):
+        ranks.barrier()  # raised on all ranks; the first to exit makes the launcher end the others
+        raise
+    ranks.barrier()
+    get_logger().info(
+        f"pretrain: done, {state.step} steps. Metrics in {folder.metrics}, checkpoints in {folder.checkpoints}."
+    )
+
+
+def _parents(origin: Origin) -> dict[str, str]:
+    """Tags that link the MLflow run to what it came from."""
+    return {"preprocess_run_id": origin.preprocess_run_id or "", **origin.digests()}
+
+
+def _announce(engine: Engine, state: TrainState, checkpoint: Path | None) -> None:
+    config, ranks = engine.config, engine.ranks
+    parameters = sum(math.prod(shape) for shape in engine.shapes.values())
+    start = f"going on from {checkpoint}" if checkpoint else "from the start"
+    get_logger().info(
+        f"pretrain: {config.objective.name}, body {config.model.body}, {parameters:,} parameters; {ranks.world} ranks "
+        f"on {ranks.device.type}, ZeRO stage {zero_stage(config)}, {config.train.precision}, "
+        f"{torch.get_num_threads()} threads a rank; {start}, step {state.step} of {config.train.steps}"
+    )

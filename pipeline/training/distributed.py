@@ -1,0 +1,109 @@
+"""Starts this process's part of a job: accelerator, threads, process group. One process needs no launcher.
+
+The environment that DeepSpeed, torch and gloo read is completed here, before DeepSpeed's import (which takes seconds).
+"""
+
+import fcntl
+import os
+import socket
+import struct
+
+import torch
+
+from pipeline.base.errors import UserError
+from pipeline.training.ranks import Ranks
+
+SIOCGIFADDR = 0x8915  # Linux: the address of an interface
+
+
+def start_ranks(threads: int | None) -> Ranks:
+    """Joins the process group that the launcher's environment describes, or makes one of a single process."""
+    _complete_environment()
+    torch.set_num_threads(thread_count(threads))
+    import deepspeed
+    import deepspeed.ops
+    from deepspeed.accelerator import get_accelerator
+    from deepspeed.utils import logger
+
+    logger.setLevel("WARNING")
+    accelerator = get_accelerator()
+    device = torch.device(accelerator.device_name())
+    if device.type != "cpu":
+        accelerator.set_device(int(os.environ["LOCAL_RANK"]))
+        device = torch.device(accelerator.current_device_name())
+    else:
+        # Its first use would compile C++ for a minute or two; gloo does the same work.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(
+        dist_backend=accelerator.communication_backend_name(), auto_mpi_discovery=False, verbose=False
+    )
+    return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+
+
+def end_ranks() -> None:
+    """Leaves the process group, if it was joined."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def launched_world() -> int:
+    """Number of ranks that the launcher started; 1 without a launcher."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_world() -> int:
+    """Ranks on this host: the deepspeed launcher says LOCAL_SIZE, torchrun LOCAL_WORLD_SIZE."""
+    return int(os.environ.get("LOCAL_SIZE") or os.environ.get("LOCAL_WORLD_SIZE") or launched_world())
+
+
+def thread_count(threads: int | None) -> int:
+    """CPU threads of this rank: train.threads, else OMP_NUM_THREADS, else the cores divided by the host's ranks."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if threads is None and given.isdigit() and int(given) > 0:
+        threads = int(given)
+    return threads or max(1, len(os.sched_getaffinity(0)) // local_world())
+
+
+def interface_towards(address: str) -> str | None:
+    """Name of the network interface by whose IPv4 address this host reaches `address`; None where it cannot be told."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))  # of a datagram socket: chooses the route, sends nothing
+            own = probe.getsockname()[0]
+            return next((name for _, name in socket.if_nameindex() if _address_of(name, probe) == own), None)
+    except OSError:
+        return None
+
+
+def _address_of(interface: str, probe: socket.socket) -> str | None:
+    try:
+        answer = fcntl.ioctl(probe.fileno(), SIOCGIFADDR, struct.pack("256s", interface.encode()[:15]))
+    except OSError:
+        return None  # it has no IPv4 address
+    return socket.inet_ntoa(answer[20:24])
+
+
+def _complete_environment() -> None:
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    if "RANK" not in os.environ:
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
+        os.environ["MASTER_PORT"] = str(_free_port())
+    missing = [key for key in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if key not in os.environ]
+    if missing:
+        raise UserError(
+            f"RANK is set but {', '.join(missing)} not: start many processes by the deepspeed launcher (or torchrun), "
+            "and a single one without RANK in the environment."
+        )
+    if launched_world() > local_world() and "GLOO_SOCKET_IFNAME" not in os.environ:
+        # gloo resolves this host's own name, which is often a loopback address that no other host reaches.
+        interface = interface_towards(os.environ["MASTER_ADDR"])
+        if interface is not None:
+            os.environ["GLOO_SOCKET_IFNAME"] = interface
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,134 @@
+"""The DeepSpeed engine as the loop sees it: micro-steps whose gradients add up to the global loss's, and an update.
+
+fp32 and bf16 keep fp32 parameters and gradients (bf16 is autocast inside the objective); fp16 is DeepSpeed's fp16 with
+its loss scale.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from model.objectives.base import Batch, Objective
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.training.engine_config import deepspeed_config, micro_steps, zero_stage
+from pipeline.training.engine_state import KINDS, MASTER, EngineState, engine_state, read_scaler, write_scaler
+from pipeline.training.optimizer import build_optimizer, first_step
+from pipeline.training.precision import make_objective
+from pipeline.training.ranks import Ranks
+
+
+class Engine:
+    """An objective under DeepSpeed. Made, read and updated by all ranks together."""
+
+    def __init__(self, config: RunConfig, vocab_size: int, ranks: Ranks) -> None:
+        import deepspeed
+
+        _check_precision(config, ranks.device)
+        self.config, self.ranks, self.vocab_size = config, ranks, vocab_size
+        self.micro_steps = micro_steps(config, ranks.world)
+        self.objective = make_objective(config, vocab_size).to(ranks.device)
+        self.shapes = {name: tuple(parameter.shape) for name, parameter in self.objective.named_parameters()}
+        optimizer = build_optimizer(config.optimizer, self.objective.named_parameters())
+        self.engine, *_ = deepspeed.initialize(
+            model=self.objective,
+            optimizer=optimizer,
+            config=deepspeed_config(config, ranks.world),
+            dist_init_required=False,
+        )
+        self.state: EngineState = engine_state(self.engine)
+        self.state.prime(first_step(config.optimizer, 0))
+        self.grad_norm: Tensor | float | None = None
+
+    def micro_step(self, batch: Batch, totals: dict[str, Tensor], weight: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """Forward and backward of a share of the global loss; after the last one the update, at the rate set before.
+
+        Returns the share of the loss and its sums, detached. DeepSpeed averages gradients over ranks: hence the factor.
+        """
+        self.engine.train()
+        loss, sums = self.engine(batch, totals)
+        scaled = loss * (weight * self.ranks.world)
+        scale = self._own_loss_scale()
+        self.engine.backward(scaled * scale, scale_wrt_gas=False)
+        if not self.engine.is_gradient_accumulation_boundary():
+            self.engine.step()
+            return loss.detach() * weight, sums
+        whole = self._whole_norm()
+        self.engine.step()
+        self.grad_norm = self.engine.get_global_grad_norm() / scale if whole is None else whole
+        return loss.detach() * weight, sums
+
+    def set_rate(self, rate: float) -> None:
+        """Learning rate of the next update."""
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+
+    @property
+    def skipped_steps(self) -> int:
+        """Updates left out since the start of this process, because a gradient was not finite."""
+        return int(self.engine.skipped_steps)
+
+    def read(self, kind: str) -> Iterator[tuple[str, Tensor]]:
+        """(name, whole fp32 tensor) of every parameter, gathered one at a time; kind as in engine_state.KINDS."""
+        for name, parameter in zip(self.shapes, self._parameters(), strict=True):
+            yield name, self.state.read(parameter, kind)
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], updates: int, scaler: dict[str, float]) -> None:
+        """Sets weights and moments, {kind: {name: tensor}}, after `updates` updates."""
+        self.state.prime(first_step(self.config.optimizer, updates))
+        for kind in KINDS:
+            for name, parameter in zip(self.shapes, self._parameters(), strict=True):
+                self.state.write(parameter, kind, tensors[kind][name].to(self.ranks.device))
+        self._set_compute_weights(tensors[MASTER])
+        write_scaler(self.engine, scaler)
+
+    def scaler(self) -> dict[str, float]:
+        """State of fp16's loss scale; empty in other precisions."""
+        return read_scaler(self.engine)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[Objective]:
+        """The objective with whole weights and dropout off. At stage 3 a plain copy, for as long as it is used."""
+        if zero_stage(self.config) == 3:
+            copy = make_objective(self.config, self.vocab_size)
+            copy.load_state_dict({name: tensor.cpu() for name, tensor in self.read(MASTER)}, strict=False)
+            yield copy.to(self.ranks.device).eval()
+        else:
+            yield self.objective.eval()
+            self.objective.train()
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for _, parameter in self.objective.named_parameters()]
+
+    def _set_compute_weights(self, weights: dict[str, Tensor]) -> None:
+        """Copies the masters into the parameters that the networks compute with."""
+        import deepspeed
+
+        for name, parameter in zip(self.shapes, self._parameters(), strict=True):
+            partitioned = hasattr(parameter, "ds_id")
+            with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=partitioned), torch.no_grad():
+                parameter.data.copy_(weights[name])
+
+    def _whole_norm(self) -> Tensor | None:
+        """Norm of the averaged gradient before clipping, at stage 0 in fp32, where DeepSpeed does not keep it."""
+        if self.engine.optimizer is not self.engine.basic_optimizer:
+            return None
+        gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients)
+
+    def _own_loss_scale(self) -> float:
+        """1; fp16's loss scale at stage 0: there DeepSpeed's update divides by it, but its backward leaves it out."""
+        if self.config.train.precision != "fp16" or zero_stage(self.config) != 0:
+            return 1.0
+        return float(self.engine.optimizer.loss_scale_config.cur_scale)
+
+
+def _check_precision(config: RunConfig, device: torch.device) -> None:
+    from deepspeed.accelerator import get_accelerator
+
+    if config.train.precision == "fp16" and not get_accelerator().is_fp16_supported():
+        raise UserError(
+            f"train.precision fp16 is not supported by this {device.type}: use bf16 or fp32, which need no loss scale."
+        )

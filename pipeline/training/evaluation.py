@@ -1,0 +1,65 @@
+"""Evaluation on a split, shared by pretraining and the evaluate stage: sums over ranks first, means last.
+
+The rows and their masks are the same at every evaluation and on any number of ranks.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.objectives.base import Objective
+from pipeline.base.config import RunConfig
+from pipeline.base.log import get_logger
+from pipeline.stream.loader import TokenStream
+from pipeline.stream.order import share
+from pipeline.training.ranks import Ranks
+from pipeline.training.step import add, to_batch
+
+FREQUENCY_SEQUENCES = 4096
+"""Sequences of the training split whose pieces are counted for the baselines."""
+
+
+def validation_stream(config: RunConfig, data: Path) -> TokenStream | None:
+    """The validation split, mixed (an evaluation takes its first sequences); None, and a warning, when it has none."""
+    stream = TokenStream(data, "validation", config.data, config.seed)
+    if stream.sequences == 0:
+        get_logger().warning(
+            f"the validation split in {data} does not fill one sequence of {config.data.sequence_length} tokens: "
+            "nothing is evaluated. Preprocess more text, or raise corpus.validation_fraction."
+        )
+        return None
+    return stream
+
+
+def evaluate_objective(
+    objective: Objective,
+    stream: TokenStream,
+    sequences: int,
+    micro_batch: int,
+    ranks: Ranks,
+    frequency: Tensor | None,
+) -> dict[str, float]:
+    """Objective.metrics over the first `sequences` sequences (or all there are). Collective.
+
+    objective: in eval mode, on ranks.device; frequency (vocab,): see `piece_frequency`. Names carry no "eval/" yet.
+    """
+    mine = np.asarray(share(min(sequences, stream.sequences), ranks.rank, ranks.world), np.int64)
+    weight = float(len(mine) > 0)
+    if not weight:
+        mine = np.zeros(1, np.int64)  # a rank without rows still names the sums that all ranks add up
+    sums: dict[str, Tensor] = {}
+    with torch.no_grad(), ranks.together():
+        for start in range(0, len(mine), micro_batch):
+            batch = to_batch(stream.rows(mine[start : start + micro_batch])).to(ranks.device)
+            sums = add(sums, objective.evaluate(batch, frequency), weight)
+    return objective.metrics(ranks.sum(sums), training=False)
+
+
+def piece_frequency(stream: TokenStream, vocab_size: int, ranks: Ranks) -> Tensor:
+    """(vocab,) float64 counts of the pieces in the first FREQUENCY_SEQUENCES training sequences. Collective."""
+    mine = np.asarray(share(min(FREQUENCY_SEQUENCES, stream.sequences), ranks.rank, ranks.world), np.int64)
+    with ranks.together():
+        counts = np.bincount(stream.rows(mine).ids.reshape(-1), minlength=vocab_size)
+    return ranks.sum({"pieces": torch.from_numpy(counts)})["pieces"]

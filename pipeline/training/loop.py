@@ -1,0 +1,60 @@
+"""The loop: one global batch after another, and the jobs due in between. Every decision is the same on every rank."""
+
+from dataclasses import replace
+
+from pipeline.base.errors import Preempted
+from pipeline.base.progress import Progress
+from pipeline.stream.loader import Prefetcher
+from pipeline.training.checkpoint import TrainState
+from pipeline.training.health import check_skips
+from pipeline.training.jobs import Evaluate, Job, Log, Save
+from pipeline.training.run import Run
+from pipeline.training.step import StepResult, train_step
+
+
+def train(run: Run, state: TrainState) -> TrainState:
+    """Trains from `state` to the last step. Raises Preempted, with the state saved, when any rank was asked to stop."""
+    train, ranks = run.config.train, run.ranks
+    stream, first = run.stream, state.step
+    with (
+        ranks.stopped_by_signals(),
+        Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, first) as batches,
+        Progress(train.steps, "steps", "pretrain", start=first, active=ranks.rank == 0) as progress,
+    ):
+        log, evaluate, save = Log(run, batches), Evaluate(run), Save(run)
+        jobs: tuple[Job, ...] = (log, evaluate, save)
+        result: StepResult | None = None
+        while state.step < train.steps:
+            rows = ranks.attempt(batches.next)
+            if ranks.agreed_to_stop() or rows is None:
+                raise stopped(state, result, save)
+            result = train_step(run.engine, rows, state)  # one global batch
+            state = advance(run, state, result)
+            check_skips(state.skipped_in_a_row, state.step)
+            run.speed.steps += 1
+            for job in jobs:
+                if job.due(state.step):  # the same on every rank
+                    job.run(state, result)
+            progress.advance(1, **log.figures)
+    return state
+
+
+def advance(run: Run, state: TrainState, result: StepResult) -> TrainState:
+    """The state after one more global batch."""
+    batch, length = run.config.train.batch_size, run.config.data.sequence_length
+    return replace(
+        state,
+        step=state.step + 1,
+        samples=state.samples + batch,
+        tokens=state.tokens + batch * length,
+        flops=state.flops + run.engine.objective.flops(batch, length),
+        skipped_steps=state.skipped_steps + result.skipped,
+        skipped_in_a_row=state.skipped_in_a_row + 1 if result.skipped else 0,
+    )
+
+
+def stopped(state: TrainState, result: StepResult | None, save: Save) -> Preempted:
+    """Saves what is not saved yet; the exception that ends the stage."""
+    if result is not None and not save.due(state.step):
+        save.run(state, result)
+    return Preempted(f"stopped after step {state.step}, which is saved. The same command goes on from there.")

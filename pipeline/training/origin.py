@@ -1,0 +1,70 @@
+"""What a run is trained on: the data set and its tokenizer, checked before anything is built on them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.base.files import sha256_file
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.tracking import read_run_id
+from pipeline.shards.manifest import Manifest, check_tokenizer, read_manifest, verify_shards
+from pipeline.training.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The data of a run, by path and digest."""
+
+    folder: RunFolder
+    """The run folder that holds data/ and tokenizer/: data.path, or the run's own."""
+    manifest: Manifest
+    manifest_sha256: str
+    preprocess_run_id: str | None
+
+    @property
+    def tokenizer_file(self) -> Path:
+        """The SentencePiece model."""
+        return self.folder.tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Pieces of the tokenizer, and rows of the embedding."""
+        return self.manifest.tokenizer.vocab_size
+
+    def digests(self) -> dict[str, str]:
+        """What a checkpoint and an MLflow run keep of the data."""
+        return {"data_manifest_sha256": self.manifest_sha256, "tokenizer_sha256": self.manifest.tokenizer.sha256}
+
+
+def find_origin(config: RunConfig) -> Origin:
+    """Reads the manifest and compares it with the config and the tokenizer file. Raises UserError."""
+    folder = RunFolder(Path(config.data.path or config.run_dir))
+    manifest = read_manifest(folder.manifest)
+    pieces = manifest.tokenizer.vocab_size
+    if config.tokenizer.path is None and config.tokenizer.vocab_size != pieces:
+        raise UserError(
+            f"{folder.manifest} was made with a tokenizer of {pieces} pieces, but tokenizer.vocab_size makes the "
+            f"model's vocabulary {config.tokenizer.vocab_size}. Set tokenizer.vocab_size to {pieces}, or "
+            "preprocess the corpus again into a new run_dir."
+        )
+    if not folder.tokenizer.is_file():
+        raise UserError(
+            f"{folder.tokenizer} is missing: the data in {folder.data} was made with it. Copy it from where the data "
+            "was made, or run pipeline/preprocess.py again."
+        )
+    check_tokenizer(manifest, sha256_file(folder.tokenizer), pieces, str(folder.tokenizer))
+    if manifest.block_tokens < config.data.sequence_length:
+        raise UserError(
+            f"data.sequence_length {config.data.sequence_length} is longer than the blocks of {folder.data} "
+            f"({manifest.block_tokens} tokens). Shorten it, or preprocess with larger data.block_tokens."
+        )
+    run_id = read_run_id(folder, "preprocess")
+    return Origin(folder, manifest, sha256_file(folder.manifest), run_id)
+
+
+def verify_data(origin: Origin, ranks: Ranks) -> None:
+    """Digests of all shards, each checked by one rank; a broken one is every rank's UserError."""
+    shards = [shard for split in origin.manifest.splits.values() for shard in split.shards]
+    with ranks.together():
+        verify_shards(origin.folder.data, shards[ranks.rank :: ranks.world])

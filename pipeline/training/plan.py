@@ -1,0 +1,59 @@
+"""What --dry-run prints: sizes, memory, cost and data of a run, without starting it. Imports no DeepSpeed."""
+
+from pipeline.base.config import RunConfig
+from pipeline.stream.loader import TokenStream
+from pipeline.training.distributed import launched_world
+from pipeline.training.engine_config import deepspeed_config, micro_size, micro_steps, zero_stage
+from pipeline.training.origin import find_origin
+from pipeline.training.precision import make_objective
+
+GIB = 2**30
+
+
+def bytes_a_rank(parameters: int, stage: int, world: int, precision: str) -> dict[str, float]:
+    """Bytes of one rank's weights, gradients and optimizer, without activations (Rajbhandari et al. 2020, section 3).
+
+    fp32 and bf16 hold weights and gradients in fp32; from stage 1 on DeepSpeed keeps a second, flat copy as masters.
+    """
+    size = 2 if precision == "fp16" else 4
+    weights = size * parameters / (world if stage == 3 else 1)
+    gradients = size * parameters / (world if stage >= 2 else 1)
+    masters = 4 * parameters if stage >= 1 or precision == "fp16" else 0
+    optimizer = (8 * parameters + masters) / (world if stage >= 1 else 1)
+    return {"weights": weights, "gradients": gradients, "optimizer": optimizer}
+
+
+def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
+    """Label and value, a line each. Raises UserError for whatever would stop the run at its start."""
+    world, stage, train = launched_world(), zero_stage(config), config.train
+    deepspeed_config(config, world)
+    origin = find_origin(config)
+    stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
+    validation = TokenStream(origin.folder.data, "validation", config.data, config.seed)
+    objective = make_objective(config, origin.vocab_size)
+    parameters = sum(parameter.numel() for parameter in objective.parameters())
+    lines = [
+        ("run folder", config.run_dir),
+        ("data", f"{origin.folder.data}, manifest sha256 {origin.manifest_sha256[:16]}"),
+    ]
+    for name, split in origin.manifest.splits.items():
+        sizes = f"{split.blocks:,} blocks, {split.tokens:,} tokens, {split.documents:,} documents"
+        lines.append((f"{name} split", f"{len(split.shards):,} shards, {sizes}"))
+    lines += [("vocabulary", f"{origin.vocab_size:,} pieces"), ("parameters", f"{parameters:,} (shared ones once)")]
+    for name, network in objective.networks().items():
+        lines.append((f"  {name}", f"{sum(p.numel() for p in network.parameters()):,} (shared ones included)"))
+    memory = bytes_a_rank(parameters, stage, world, train.precision)
+    shown = ", ".join(f"{name} {size / GIB:.3f} GiB" for name, size in memory.items())
+    flops = objective.flops(train.batch_size, config.data.sequence_length)
+    epoch = stream.sequences / train.batch_size
+    lines += [
+        ("ranks", f"{world}, ZeRO stage {stage}, {train.precision}"),
+        ("bytes a rank", f"{sum(memory.values()) / GIB:.3f} GiB and activations: {shown}"),
+        ("batch", f"{train.batch_size} sequences, {micro_steps(config, world)} x {micro_size(config, world)} a rank"),
+        ("FLOPs a step", f"{flops:.3e}"),
+        ("FLOPs in all", f"{flops * train.steps:.3e}"),
+        ("an epoch", f"{stream.sequences:,} sequences of {config.data.sequence_length}, {epoch:,.1f} steps"),
+        ("steps", f"{train.steps:,}, {train.steps / epoch:,.2f} epochs"),
+        ("evaluation", f"{min(validation.sequences, train.eval_sequences):,} of {validation.sequences:,} sequences"),
+    ]
+    return lines

@@ -1,0 +1,102 @@
+"""Going on from a checkpoint: find it, compare its config with the run's, put its state into the engine."""
+
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.config import RunConfig, flatten
+from pipeline.base.errors import UserError
+from pipeline.base.run_folder import RunFolder
+from pipeline.training.checkpoint import TrainState, load_tensors, newest_whole, read_config_values, read_state
+from pipeline.training.engine import Engine
+from pipeline.training.engine_state import KINDS
+from pipeline.training.ranks import Ranks
+
+MAY_CHANGE = (
+    "run_dir",
+    "corpus",
+    "tokenizer",
+    "data.path",
+    "data.shard_blocks",
+    "deepspeed",
+    "train.micro_batch_size",
+    "train.log_every",
+    "train.eval_every",
+    "train.eval_sequences",
+    "train.save_every",
+    "train.keep_last",
+    "train.threads",
+    "tracking",
+    "ray",
+    "export",
+    "finetune",
+    "evaluate",
+)
+"""Keys, or sections, that do not decide what is learned (data and tokenizer are compared by digest)."""
+
+
+def find_resume_point(folder: RunFolder, ranks: Ranks) -> Path | None:
+    """The newest whole checkpoint, looked for by rank 0. Collective."""
+    found = None
+    with ranks.together():
+        if ranks.rank == 0:
+            found = newest_whole(folder)
+    path = ranks.from_first(str(found) if found else None)
+    return Path(path) if path else None
+
+
+def check_unchanged(path: Path, config: RunConfig, state: TrainState) -> None:
+    """UserError that names every key whose change would make this another run than the checkpoint's.
+
+    train.steps may be raised once they are reached: the schedule then goes on as that of the longer run, from here.
+    """
+    before, now = flatten(read_config_values(path)), flatten(config.to_dict())
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not _free(key))
+    if "train.steps" in changed and state.step >= before["train.steps"] and now["train.steps"] > state.step:
+        changed.remove("train.steps")
+    if not changed:
+        return
+    shape = any(key.startswith(("model.", "objective.name")) for key in changed)
+    what = "is of another model than the config" if shape else "was written with another config"
+    raise UserError(
+        f"the checkpoint {path} {what}:\n"
+        + "\n".join(f"  {key}: {_shown(before, key)} in the checkpoint, {_shown(now, key)} now" for key in changed)
+        + f"\nSet them back, or set another run_dir for a new run. May change on resume: {', '.join(MAY_CHANGE)}, the "
+        "number of ranks; and train.steps may be raised once they are reached (it sets the learning rates on the way)."
+    )
+
+
+def check_same_data(path: Path, manifest: dict[str, Any], digests: dict[str, str]) -> None:
+    """UserError when the run's data or tokenizer is not what the checkpoint was trained on."""
+    for key, what in (("tokenizer_sha256", "tokenizer"), ("data_manifest_sha256", "data")):
+        if manifest.get(key) != digests[key]:
+            raise UserError(
+                f"the checkpoint {path} was trained on other {what}:\n  sha256 {manifest.get(key)} in the checkpoint, "
+                f"{digests[key]} now.\nPut the {what} back (data.path), or set another run_dir for a new run."
+            )
+
+
+def load_into(engine: Engine, path: Path) -> TrainState:
+    """Sets weights, moments, step counters and loss scale from the checkpoint. Collective."""
+    state, scaler = read_state(path)
+    with engine.ranks.together():
+        tensors = {kind: load_tensors(path, kind) for kind in KINDS}
+        shapes = engine.shapes
+        for kind, named in tensors.items():
+            found = {name: tuple(tensor.shape) for name, tensor in named.items()}
+            if found != shapes:
+                raise UserError(f"{path / kind}.safetensors is of another model: {_difference(found, shapes)}.")
+    engine.load(tensors, state.updates, scaler)
+    return state
+
+
+def _free(key: str) -> bool:
+    return any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+
+
+def _shown(values: dict[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "not set"
+
+
+def _difference(found: dict[str, tuple[int, ...]], wanted: dict[str, tuple[int, ...]]) -> str:
+    name = next(name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name))
+    return f"{name} has shape {found.get(name, 'none')} there and {wanted.get(name, 'none')} here"

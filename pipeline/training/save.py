@@ -1,0 +1,64 @@
+"""Writes a checkpoint: all ranks gather tensor by tensor, rank 0 writes; its error (a full disk) is everyone's."""
+
+import re
+import shutil
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from pipeline.base.config import dump_config
+from pipeline.base.files import complete_folder, told_plainly, write_atomic, write_json
+from pipeline.base.run_folder import RunFolder
+from pipeline.training.checkpoint import TrainState, checkpoint_name, move_latest, prune, write_manifest
+from pipeline.training.engine import Engine
+from pipeline.training.engine_state import KINDS
+from pipeline.training.origin import Origin
+
+
+def save_checkpoint(engine: Engine, folder: RunFolder, state: TrainState, origin: Origin, run_id: str | None) -> Path:
+    """Saves at state.step, moves `latest` there and prunes older ones. Collective. Raises UserError on every rank."""
+    ranks = engine.ranks
+    first = ranks.rank == 0
+    path = folder.checkpoints / checkpoint_name(state.step)
+    with ExitStack() as stack:
+        with ranks.together():
+            aside = stack.enter_context(complete_folder(path)) if first else path
+        for kind in KINDS:
+            gathered = {name: tensor.cpu().contiguous() for name, tensor in engine.read(kind) if first}
+            with ranks.together():
+                if first:
+                    _write_tensors(gathered, aside / f"{kind}.safetensors")
+        with ranks.together():
+            if first:
+                _write_rest(engine, aside, state, origin, run_id)
+            stack.close()  # renames the folder into its place
+    with ranks.together():
+        if first:
+            move_latest(folder, path.name)
+            prune(folder, engine.config.train.keep_last)
+    return path
+
+
+def _write_rest(engine: Engine, aside: Path, state: TrainState, origin: Origin, run_id: str | None) -> None:
+    write_json(aside / "state.json", asdict(state) | {"loss_scale": engine.scaler()})
+    write_atomic(aside / "config.yaml", dump_config(engine.config))
+    if origin.tokenizer_file.is_file():
+        (aside / "tokenizer").mkdir()
+        shutil.copyfile(origin.tokenizer_file, aside / "tokenizer" / "tokenizer.model")
+    facts = {"step": state.step, "vocab_size": origin.vocab_size, **origin.digests(), "mlflow_run_id": run_id}
+    write_manifest(aside, facts)
+
+
+def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    with told_plainly(path):
+        try:
+            save_file(tensors, path)
+        except SafetensorError as error:
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), str(error)) from error

@@ -1,0 +1,86 @@
+"""One global batch: this rank's rows, cut into micro-batches, each a share of the one global loss; then one update."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+
+import torch
+from torch import Tensor
+
+from model.objectives.base import Batch
+from pipeline.base.config import RunConfig
+from pipeline.stream.loader import Rows
+from pipeline.training.checkpoint import TrainState
+from pipeline.training.engine import Engine
+from pipeline.training.engine_config import micro_size
+from pipeline.training.schedule import learning_rate
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """This rank's part of a step; the sums of all ranks' parts are the global batch's."""
+
+    loss: Tensor
+    """Share of what is optimised."""
+    sums: dict[str, Tensor]
+    """For Objective.metrics."""
+    rate: float
+    skipped: int
+    """1 when the update was left out because a gradient was not finite."""
+
+
+def train_step(engine: Engine, rows: Rows, state: TrainState) -> StepResult:
+    """Trains on the global batch of which `rows` is this rank's share. Waits for the accelerator only under fp16."""
+    config, ranks = engine.config, engine.ranks
+    batch = to_batch(rows).to(ranks.device)
+    totals = ranks.sum(engine.objective.counts(batch))
+    rate = learning_rate(config.optimizer.lr, config.schedule, state.updates, config.train.steps)
+    engine.set_rate(rate)
+    skipped = engine.skipped_steps
+    loss = torch.zeros((), device=ranks.device)
+    sums: dict[str, Tensor] = {}
+    for micro, (part, weight) in enumerate(micro_batches(batch, micro_size(config, ranks.world), engine.micro_steps)):
+        torch.manual_seed(dropout_seed(config, state.step, ranks.rank, micro))
+        share, found = engine.micro_step(part, totals, weight)
+        loss = loss + share
+        sums = add(sums, found, weight)
+    return StepResult(loss, sums, rate, engine.skipped_steps - skipped)
+
+
+def micro_batches(batch: Batch, size: int, count: int) -> Iterator[tuple[Batch, float]]:
+    """`count` parts of at most `size` rows, each with weight 1; a part without rows is the first row with weight 0.
+
+    Every rank makes the same number of parts, whatever its share, so that all take part in the same collectives.
+    """
+    starts = range(0, len(batch.sample), size)
+    for start, _ in zip_longest(starts, range(count)):
+        if start is None:
+            yield rows_of(batch, slice(0, 1)), 0.0
+        else:
+            yield rows_of(batch, slice(start, start + size)), 1.0
+
+
+def rows_of(batch: Batch, rows: slice) -> Batch:
+    """Some rows of a batch."""
+    documents = None if batch.documents is None else batch.documents[rows]
+    segments = None if batch.segments is None else batch.segments[rows]
+    return Batch(batch.ids[rows], batch.sample[rows], documents, segments)
+
+
+def to_batch(rows: Rows) -> Batch:
+    """The stream's arrays as tensors."""
+    documents = None if rows.documents is None else torch.from_numpy(rows.documents)
+    segments = None if rows.segments is None else torch.from_numpy(rows.segments)
+    return Batch(torch.from_numpy(rows.ids), torch.from_numpy(rows.sample), documents, segments)
+
+
+def add(sums: dict[str, Tensor], more: dict[str, Tensor], weight: float = 1.0) -> dict[str, Tensor]:
+    """Adds in float64; a key that is new starts at 0."""
+    return {key: sums.get(key, 0.0) + weight * value.detach().double() for key, value in more.items()}
+
+
+def dropout_seed(config: RunConfig, step: int, rank: int, micro: int) -> int:
+    """Seed of torch's generator for one micro-step: nothing of it needs saving to resume exactly."""
+    text = f"dropout {config.seed} {step} {rank} {micro}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
