@@ -78,17 +78,16 @@ def outcome(plan: Plan, stage: str) -> str:
 
 
 def finetune_line(plan: Plan) -> str:
-    """The classifier's accuracy on the test texts, beside always guessing the most frequent package."""
+    """The classifier's accuracy on the test texts, beside always guessing the commonest package."""
     found = sorted(plan.folder.finetune.glob("*/metrics.json"))
     if not found:
         return "no fine-tuned model"
     figures = read_json(found[0])
-    labels = [json.loads(line)["label"] for line in (plan.task / "test.jsonl").read_text(encoding="utf-8").splitlines()]
-    trivial = max(labels.count(label) for label in set(labels)) / len(labels)
-    accuracy = next((value for name, value in figures.items() if name.endswith("test/accuracy")), None)
+    name = f"finetune/{figures['name']}/test"
     return (
-        f"fine-tuned classifier, which of {len(set(labels))} packages {len(labels):,} test texts come from: accuracy "
-        f"{shown(accuracy)} (always the most frequent package: {trivial:.3f})"
+        f"fine-tuned classifier, which of {len(figures['labels'])} packages a test text comes from: accuracy "
+        f"{shown(figures.get(f'{name}/accuracy'))} (always the commonest package: "
+        f"{shown(figures.get(f'{name}/majority_accuracy'))})"
     )
 
 

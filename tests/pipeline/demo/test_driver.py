@@ -37,7 +37,8 @@ elif name == "export":
     (run / "export/generator/config.json").write_text("{}")
 elif name == "finetune":
     (run / "finetune/packages").mkdir(parents=True)
-    (run / "finetune/packages/metrics.json").write_text(json.dumps({"finetune/packages/test/accuracy": 0.75}))
+    figures = {"name": "packages", "labels": ["omega", "zeta"], "finetune/packages/test/accuracy": 0.75}
+    (run / "finetune/packages/metrics.json").write_text(json.dumps(figures))
 else:
     with metrics.open("a") as file:
         file.write(json.dumps({"step": 3200, "eval/generator/accuracy": 0.41, "eval/discriminator/auc": 0.61}) + "\\n")
