@@ -1,0 +1,39 @@
+"""Batches of texts of like length, and their padding. Order = f(seed, epoch); WINDOW batches are sorted at once.
+
+Price: texts of one batch are alike in length, and only batches, not texts, are shuffled within a window.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+WINDOW = 50
+
+
+def shuffled_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
+    """Every index once, in batches: shuffled, sorted by length within windows, and the batches shuffled again."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    order = torch.randperm(len(lengths), generator=generator).tolist()
+    batches = []
+    for start in range(0, len(order), WINDOW * batch_size):
+        window = sorted(order[start : start + WINDOW * batch_size], key=lambda index: lengths[index])
+        batches += [window[first : first + batch_size] for first in range(0, len(window), batch_size)]
+    return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def sorted_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
+    """Every index once, longest first: for prediction, where order does not matter."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+
+
+def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Ids and attention mask (1 = token, 0 = padding), both (texts, longest) int64, padded on the right."""
+    width = max(len(row) for row in ids)
+    padded = torch.full((len(ids), width), pad_id, dtype=torch.long)
+    mask = torch.zeros((len(ids), width), dtype=torch.long)
+    for place, row in enumerate(ids):
+        padded[place, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[place, : len(row)] = 1
+    return padded, mask

@@ -1,0 +1,55 @@
+"""Which task this is, and whether it is finished: its folder, the settings and digests that the result comes from."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_json, sha256_file
+from pipeline.base.run_folder import RunFolder
+from pipeline.tasks.families.base import SPLITS
+from pipeline.tasks.pretrained import pretrained_digest, pretrained_path
+
+METRICS = "metrics.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PLACES = ("export", *SPLITS)
+"""Settings that are paths: what they hold is compared by digest, so a file may move."""
+
+
+def target_folder(config: RunConfig) -> Path:
+    """run_dir/finetune/NAME. UserError for a name that is no plain folder name."""
+    name = config.finetune.name
+    if not _NAME.fullmatch(name):
+        raise UserError(f"finetune.name {name!r} names a folder: use letters, digits, '.', '_' and '-'.")
+    return RunFolder(Path(config.run_dir)).finetune / name
+
+
+def already_done(config: RunConfig, target: Path) -> bool:
+    """Whether the task is finished with these settings and inputs; UserError when it is finished with others."""
+    if not (target / METRICS).is_file():
+        return False
+    made = read_json(target / METRICS)
+    now = {**comparable(config), **{f"content of {k}": v for k, v in input_digests(config).items()}}
+    then = {**made.get("settings", {}), **{f"content of {k}": v for k, v in made.get("inputs", {}).items()}}
+    changed = sorted(k for k in now.keys() | then.keys() if k in now and now[k] != then.get(k))
+    if changed:
+        shown = "\n  ".join(f"{key}: {then.get(key)} then, {now[key]} now" for key in changed)
+        raise UserError(
+            f"{target} was made with other settings:\n  {shown}\nSet another finetune.name, or remove the folder."
+        )
+    return True
+
+
+def comparable(config: RunConfig) -> dict[str, Any]:
+    """The settings that the result depends on."""
+    values = config.finetune.model_dump(mode="json", exclude=set(_PLACES))
+    return {f"finetune.{key}": value for key, value in values.items()} | {"seed": config.seed}
+
+
+def input_digests(config: RunConfig) -> dict[str, str]:
+    """sha256 of the files and of the weights; what is not there (any more) is left out."""
+    paths = {f"finetune.{split}": getattr(config.finetune, split) for split in SPLITS}
+    digests = {key: sha256_file(Path(path)) for key, path in paths.items() if path and Path(path).is_file()}
+    weights = pretrained_digest(pretrained_path(config))
+    return digests | ({"finetune.export": weights} if weights else {})

@@ -1,0 +1,97 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from pipeline.base.errors import UserError
+from pipeline.base.sections import FinetuneConfig
+from pipeline.tasks.families.base import family_names, open_task
+from pipeline.tasks.families.classification import order_labels
+from pipeline.tasks.records import read_records
+
+GOOD = b'{"text": "a b", "label": "x"}\n{"sentence": "c", "label": 1}\n'
+
+
+def test_lines_blank_lines_bom_and_crlf(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}\r\n\r\n  \n{"a": "\xe2\x80\xa8"}')
+    assert list(read_records(path)) == [(1, {"a": 1}), (4, {"a": "\u2028"})]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_files_of_several_parts(tmp_path: Path, suffix: str) -> None:
+    press = gzip.compress if suffix == ".gz" else zstandard.ZstdCompressor().compress
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(press(GOOD) + press(GOOD))
+    assert [number for number, _ in read_records(path)] == [1, 2, 3, 4]
+    path.write_bytes(press(GOOD * 50)[:-9])
+    with pytest.raises(UserError, match=r"a\.jsonl.*not a whole"):
+        list(read_records(path))
+    path.write_bytes(b"plain")
+    with pytest.raises(UserError, match=r"a\.jsonl.*not a whole"):
+        list(read_records(path))
+
+
+BAD_LINES = {
+    "broken": (b'{"text": "a", "label"', "broken JSON"),
+    "deep": (b"[" * 200_000, "broken JSON"),
+    "list": (b'["a", 1]', "not a JSON object, but a list"),
+    "utf8": (b'{"text": "\xff", "label": 1}', "not UTF-8"),
+    "no text": (b'{"body": "a", "label": 1}', "no 'text' or 'sentence'; the record has 'body', 'label'"),
+    "null text": (b'{"text": null, "label": 1}', "'text' is null, not a string"),
+    "blank text": (b'{"text": " \\u200b\\u0001", "label": 1}', "no visible character"),
+    "surrogate": (b'{"text": "\\ud83d", "label": 1}', "half of a surrogate pair"),
+    "no label": (b'{"text": "a"}', "no 'label'"),
+    "float label": (b'{"text": "a", "label": 1.5}', "'label' is a number, not a string or a whole number"),
+    "bool label": (b'{"text": "a", "label": true}', "'label' is true or false"),
+    "empty label": (b'{"text": "a", "label": " "}', "'label' is an empty string"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_line_is_named(tmp_path: Path, name: str) -> None:
+    line, message = BAD_LINES[name]
+    good, bad = tmp_path / "train.jsonl", tmp_path / "dev.jsonl"
+    good.write_bytes(GOOD)
+    bad.write_bytes(GOOD + b"\n" + line + b"\n")
+    with pytest.raises(UserError) as told:
+        open_task(FinetuneConfig(train=str(good), dev=str(bad)))
+    assert str(told.value).startswith(f"{bad}:4: ")
+    assert message in str(told.value)
+
+
+def write(path: Path, labels: list[object]) -> str:
+    path.write_text("".join(json.dumps({"text": "some words", "label": label}) + "\n" for label in labels))
+    return str(path)
+
+
+def test_files_that_make_no_task(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.jsonl", ["x", "y"])
+    cases = [
+        (FinetuneConfig(dev=good), "finetune.train is not set"),
+        (FinetuneConfig(train=good), "finetune.dev is not set"),
+        (FinetuneConfig(train=good, dev=str(tmp_path / "none")), "none does not exist"),
+        (FinetuneConfig(train=good, dev=str(tmp_path)), "cannot be read"),
+        (FinetuneConfig(train=good, dev=write(tmp_path / "empty", [])), "empty holds no record"),
+        (FinetuneConfig(train=write(tmp_path / "one", ["x", "x"]), dev=good), "every record has the label 'x'"),
+        (FinetuneConfig(train=good, dev=good, test=write(tmp_path / "new", ["x", "z"])), r"new:2: the label 'z'"),
+        (FinetuneConfig(train=good, dev=good, family="nothing"), "not known: one of classification"),
+    ]
+    for settings, message in cases:
+        with pytest.raises(UserError, match=message):
+            open_task(settings)
+
+
+def test_labels_are_found_counted_and_ordered(tmp_path: Path) -> None:
+    train = write(tmp_path / "train", [10, 9, "9", 10, 2])
+    task = open_task(FinetuneConfig(train=train, dev=write(tmp_path / "dev", ["2", 9])))
+    assert task.head_config()["id2label"] == {0: "2", 1: "9", 2: "10"}
+    assert dict(task.describe()) == {
+        "labels": "3: 2, 9, 10",
+        "train": "5 texts (2 1, 9 2, 10 2)",
+        "dev": "2 texts (2 1, 9 1, 10 0)",
+    }
+    assert order_labels({"b", "a", "1"}) == ["1", "a", "b"]
+    assert family_names() == ["classification"]
