@@ -1,6 +1,6 @@
-"""Sizes: what a person writes (ModelConfig) and what one network is built from (EncoderConfig). No torch, so that reading a config is quick.
+"""Sizes: what a person writes (ModelConfig) and what one network is built from (EncoderConfig).
 
-Promise: every size is checked here, before anything is built; a network never guesses a size for itself.
+No torch, so that reading a config is quick. Promise: every size is checked here, before anything is built; a network never guesses a size for itself.
 """
 
 from dataclasses import dataclass, field
@@ -58,7 +58,7 @@ class ModelConfig:
     layer_norm_eps: float | None = None
     """None: 1e-12 for electra, 1e-5 for modernbert."""
     local_window: int = 128
-    """modernbert: a token of a local layer sees local_window // 2 tokens on each side (transformers' local_attention)."""
+    """modernbert: a token of a local layer sees local_window // 2 tokens on each side; transformers' local_attention."""
     global_every: int = 3
     """modernbert: layers 0, global_every, 2 * global_every ... attend to everything, the others locally."""
     rope_theta: float = 160_000.0
@@ -102,7 +102,7 @@ class ModelConfig:
         if self.generator.hidden_size not in (None, self.hidden_size):
             raise ValueError(
                 f"generator.hidden_size is {self.generator.hidden_size} but hidden_size is {self.hidden_size}: the "
-                "modernbert generator is as wide as the discriminator. Make it smaller by generator.layers or generator.size"
+                "modernbert generator is as wide as the discriminator. Make it smaller by generator.layers"
             )
 
 
@@ -136,7 +136,8 @@ class EncoderConfig:
             raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of the {self.heads} heads")
         if self.body == "modernbert" and self.head_size % 2:
             raise ValueError(
-                f"hidden_size {self.hidden_size} / {self.heads} heads = {self.head_size}: rotary positions need an even width"
+                f"hidden_size {self.hidden_size} over {self.heads} heads is {self.head_size} each: "
+                "rotary positions need an even number"
             )
 
     @property
@@ -150,7 +151,7 @@ class EncoderConfig:
 
 
 def discriminator_config(model: ModelConfig, vocab_size: int) -> EncoderConfig:
-    """Sizes of the full network: the discriminator's, and the mlm objective's. Raises ValueError if they do not fit together."""
+    """Sizes of the full network: the discriminator's, and the mlm objective's. Raises ValueError if they do not fit."""
     return _resolve(model, vocab_size, model.hidden_size, model.layers, model.heads, model.ffn_size)
 
 

@@ -1,7 +1,7 @@
 """What an objective is: a module that turns token ids into its share of the global batch's loss; found by file name.
 
-Promise: sums travel, means come last. `counts`, the loss and the sums of any split of a batch over micro-batches and ranks add up to
-those of the whole. Masks and samples depend on (seed, global sample index, position) alone. Price: `counts` draws the mask a second time.
+Promise: sums travel, means come last. `counts`, the loss and the sums of any split of a batch over micro-batches and
+ranks add up to those of the whole. Masks and samples depend on (seed, global sample index, position) alone.
 """
 
 import importlib
@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
-
-Sums = dict[str, Tensor]
+from model.measures import Sums
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ class Objective(nn.Module):
     """Frozen, keyword-only dataclass of the objective's own settings, checked in its __post_init__ (ValueError)."""
 
     compute_dtype: torch.dtype | None = None
-    """torch.bfloat16 or float16: networks run under autocast over fp32 parameters; softmax, LayerNorm, sampling and losses stay fp32."""
+    """torch.bfloat16 or float16: the networks run under autocast over float32 parameters; softmax, LayerNorm, sampling and
+    losses stay float32. None: as the parameters are."""
 
     def __init__(self, model: ModelConfig, config: Any, vocab_size: int, seed: int) -> None:
         super().__init__()
@@ -59,7 +59,8 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, totals: Sums) -> tuple[Tensor, Sums]:
         """This micro-batch's share of the global batch's loss, and detached sums for `metrics`.
 
-        totals: `counts` added over the whole global batch. The loss is sum over terms of weight * term's sum / totals[term].
+        totals: `counts` added over the whole global batch.
+        The loss is the sum over the terms of weight * term's sum / totals[term].
         """
         raise NotImplementedError
 

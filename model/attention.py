@@ -1,0 +1,85 @@
+"""Self-attention: documents kept apart, local windows, rotary positions, and the kernel that suits the device.
+
+Promise: a token attends to tokens of its own document only; padding attends to padding only, so no row is ever empty.
+Price: a dense (seq, seq) mask. On a CPU plain matrix products beat the fused kernel at the lengths we train at; on an accelerator
+the fused one is taken. The CPU skips the mask of a batch that needs none; elsewhere looking would stop the device.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout, scaled_dot_product_attention
+
+from model.config import PAD_ID, EncoderConfig
+
+Rotary = tuple[Tensor, Tensor]
+"""Cosines and sines, each (seq, head_size)."""
+
+
+def document_groups(ids: Tensor, documents: Tensor | None) -> Tensor:
+    """(batch, seq): tokens of one number attend to each other. Documents as given; padding is a group of its own, -1."""
+    groups = torch.zeros_like(ids) if documents is None else documents
+    return groups.masked_fill(ids == PAD_ID, -1)
+
+
+def attention_bias(groups: Tensor, window: int | None) -> Tensor | None:
+    """0 where attention is allowed and -inf elsewhere, (batch or 1, 1, seq, seq) float32; None if it is allowed everywhere.
+
+    groups (batch, seq): see document_groups. window: tokens seen on each side, None for all.
+    """
+    seq, device = groups.shape[1], groups.device
+    allowed = None
+    if device.type != "cpu" or not bool((groups == groups[:, :1]).all()):
+        allowed = groups[:, None, :, None] == groups[:, None, None, :]
+    if window is not None and window < seq - 1:
+        place = torch.arange(seq, device=device)
+        near = (place[:, None] - place[None, :]).abs() <= window
+        allowed = near[None, None] if allowed is None else allowed & near
+    if allowed is None:
+        return None
+    return torch.zeros(allowed.shape, device=device).masked_fill(~allowed, -torch.inf)
+
+
+def rotary(seq: int, head_size: int, theta: float, device: torch.device) -> Rotary:
+    """Angles of rotary position embedding (RoFormer, Su et al. 2021), halves paired as transformers does."""
+    frequencies = theta ** -(torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size)
+    angles = torch.arange(seq, device=device, dtype=torch.float32)[:, None] * frequencies
+    angles = torch.cat((angles, angles), -1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, by: Rotary) -> Tensor:
+    """x (..., seq, head_size) turned by its positions, in float32, returned in its own type."""
+    cos, sin = by
+    first, second = x.chunk(2, -1)
+    turned = torch.cat((-second, first), -1)
+    return (x * cos + turned * sin).to(x.dtype)
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, p: float) -> Tensor:
+    """Softmax(query key' / sqrt(head_size) + bias) value; each (batch, heads, seq, head_size). p: dropout of the probabilities."""
+    if query.device.type != "cpu":
+        bias = None if bias is None else bias.to(query.dtype)
+        return scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=p)
+    scale = query.shape[-1] ** -0.5
+    scores = query @ key.transpose(-1, -2)
+    scores = scores * scale if bias is None else torch.add(bias, scores, alpha=scale)
+    probabilities = scores.softmax(-1, dtype=torch.float32)
+    return dropout(probabilities, p, training=p > 0).to(value.dtype) @ value
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with one matrix for query, key and value (in this order along its rows)."""
+
+    def __init__(self, config: EncoderConfig, bias: bool) -> None:
+        super().__init__()
+        self.heads, self.dropout = config.heads, config.attention_dropout
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=bias)
+        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=bias)
+
+    def forward(self, x: Tensor, bias: Tensor | None, angles: Rotary | None = None) -> Tensor:
+        """x (batch, seq, hidden) -> the same shape. bias: see attention_bias. angles: turn query and key by them."""
+        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        if angles is not None:
+            query, key = rotate(query, angles), rotate(key, angles)
+        mixed = attend(query, key, value, bias, self.dropout if self.training else 0.0)
+        return self.out(mixed.transpose(1, 2).flatten(-2))

@@ -1,0 +1,76 @@
+"""ModernBERT's encoder (Warner et al. 2024): rotary positions, pre-norm, GeGLU, local and global attention in turn, no biases.
+
+Promise: with the same weights, the outputs of transformers' ModernBertModel. Positions are relative, so a document packed behind
+others gives what it gives alone. Price: no embedding projection, so networks that share embeddings are equally wide; no token types.
+"""
+
+from torch import Tensor, nn
+from torch.nn.functional import gelu
+
+from model.attention import Rotary, SelfAttention, attention_bias, rotary
+from model.config import EncoderConfig
+from model.layers import LayerNorm
+
+
+class Embeddings(nn.Module):
+    """Words, normalised. Generator and discriminator share one instance."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.word = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (batch, seq) -> (batch, seq, hidden)."""
+        return self.dropout(self.norm(self.word(ids)))
+
+
+class Layer(nn.Module):
+    """Attention and a gated feed-forward network, each on its normalised input; the first layer's input already is."""
+
+    def __init__(self, config: EncoderConfig, first: bool) -> None:
+        super().__init__()
+        norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.attention_norm = nn.Identity() if first else norm
+        self.attention = SelfAttention(config, bias=False)
+        self.attention_dropout = nn.Dropout(config.attention_dropout)
+        self.ffn_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+        self.ffn_in = nn.Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
+        self.ffn_out = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, bias: Tensor | None, angles: Rotary) -> Tensor:
+        """x (batch, seq, hidden) -> the same shape."""
+        x = x + self.attention_dropout(self.attention(self.attention_norm(x), bias, angles))
+        value, gate = self.ffn_in(self.ffn_norm(x)).chunk(2, -1)
+        return x + self.ffn_out(self.dropout(gelu(value) * gate))
+
+
+class Encoder(nn.Module):
+    """ids -> hidden states. `embeddings`: another network's, to share them; None makes new ones."""
+
+    def __init__(self, config: EncoderConfig, embeddings: Embeddings | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = Embeddings(config) if embeddings is None else embeddings
+        self.layers = nn.ModuleList(Layer(config, first=n == 0) for n in range(config.layers))
+        self.norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
+
+    def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
+        """ids, groups (batch, seq) -> (batch, seq, hidden). groups: see attention.document_groups.
+
+        Raises ValueError if segments are given: this body has no token types.
+        """
+        if segments is not None:
+            raise ValueError("the modernbert body has no token types: leave segments out, or take body electra")
+        config, seq = self.config, ids.shape[1]
+        everywhere = attention_bias(groups, window=None), rotary(seq, config.head_size, config.rope_theta, ids.device)
+        nearby = (
+            attention_bias(groups, window=config.local_window // 2),
+            rotary(seq, config.head_size, config.rope_theta_local, ids.device),
+        )
+        x = self.embeddings(ids)
+        for n, layer in enumerate(self.layers):
+            x = layer(x, *(everywhere if config.is_global(n) else nearby))
+        return self.norm(x)

@@ -1,0 +1,32 @@
+"""Small parts that both bodies and the heads share: a LayerNorm that stays in float32, and the start of the weights."""
+
+import torch
+from torch import Tensor, nn
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer normalisation in float32, whatever autocast does to its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., width) of any type -> (..., width) float32."""
+        return super().forward(x.float())
+
+
+@torch.no_grad()
+def initialize(module: nn.Module, standard_deviation: float, seed: int) -> None:
+    """Weights from a normal distribution cut at two standard deviations, biases 0, LayerNorm 1 and 0 (as torch makes it).
+
+    BERT's and ELECTRA's start (Clark et al. 2020, appendix A). From a generator of its own: the same weights on every rank,
+    and torch's global state is not moved. A tied weight is drawn once.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    bound = 2 * standard_deviation
+    drawn: set[int] = set()
+    for part in module.modules():
+        if not isinstance(part, nn.Linear | nn.Embedding):
+            continue
+        if id(part.weight) not in drawn:
+            nn.init.trunc_normal_(part.weight, std=standard_deviation, a=-bound, b=bound, generator=generator)
+            drawn.add(id(part.weight))
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
