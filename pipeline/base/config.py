@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ from pipeline.base.yaml_file import parse_value, read_yaml
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "default.yaml"
 
 
+@functools.cache
 def objective_config_class(name: str) -> type:
     """The objective's own Config with its `name` as one more field."""
     config = objective_class(name).Config

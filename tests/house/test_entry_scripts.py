@@ -1,6 +1,7 @@
 """The entry scripts: quick --help, exit codes, and no installed package shadowed by a file of pipeline/."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,13 +56,21 @@ def test_missing_config_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_installed_wheel_works_from_another_folder(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for part in ("model", "pipeline", "cluster", "configs"):
+        shutil.copytree(ROOT / part, source / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("setup.py", "pyproject.toml", "README.md"):
+        shutil.copy(ROOT / part, source / part)
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
-    subprocess.run([*wheel, str(ROOT)], check=True, timeout=300, cwd=tmp_path)
+    subprocess.run([*wheel, str(source)], check=True, timeout=300, cwd=tmp_path)
     (built,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(built)]
     subprocess.run(install, check=True, timeout=300)
-    code = "from pipeline.base.config import load_config; import model.config as m; print(load_config(None).run_dir, m.__file__)"
+    code = (
+        "from pipeline.base.config import load_config; import model.config as m; "
+        "print(load_config(None).run_dir, m.__file__)"
+    )
     environment = os.environ | {"PYTHONPATH": str(site)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
