@@ -9,6 +9,7 @@ same but ends with 1 whatever the job's code was.
 
 import argparse
 import asyncio
+import logging
 import os
 import shlex
 import sys
@@ -24,6 +25,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Beside Ray's own default (.git, .venv, venv, __pycache__) and .gitignore; .gitignore is not there in an installation.
 EXCLUDES = ("/.git/", "/.venv/", "/runs/", "/corpus/", "/mlruns/", "/mlartifacts/", "/mlflow.db", "/build/", "/dist/")
 STOPPED = 130
+NOT_READY, START_SECONDS = "No available agent", 60.0
 
 
 def entrypoint(command: Sequence[str]) -> str:
@@ -72,23 +74,51 @@ def exit_code(status: str, code: int | None, message: str | None) -> int:
 
 def submit(address: str, line: str, environment: dict[str, Any]) -> int:
     """Submits, prints the log as it comes, waits; a keyboard interrupt stops the job."""
+    _use_token()
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.ERROR)  # a dozen lines about what is left out of the package
     try:
         client = JobSubmissionClient(address)
-        job = client.submit_job(entrypoint=line, runtime_env=environment)
+        job = _submitted(client, line, environment)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        last = str(error).strip().splitlines()[-1]
+        last = str(error).strip().splitlines()[-1].rstrip(".")
         remedy = "Is `ray start --head` running there, with the dashboard's port (8265) open?"
-        raise UserError(f"no job could be submitted to {address}: {last} {remedy}") from None
+        raise UserError(f"no job could be submitted to {address}: {last}. {remedy}") from None
     print(f"ray_job: {job} on {address}", flush=True)
     try:
-        asyncio.run(_follow(client, job))
+        try:
+            asyncio.run(_follow(client, job))
+        except RuntimeError as error:
+            print(f"ray_job: the log broke off ({error}); waiting for the job.", file=sys.stderr, flush=True)
         return _wait(client, job)
     except KeyboardInterrupt:
         client.stop_job(job)
         print(f"ray_job: {job} is asked to stop.", file=sys.stderr, flush=True)
         return STOPPED
+
+
+def _use_token() -> None:
+    """Sends Ray's token where there is one. Must come before Ray is imported.
+
+    The first local Ray of a user writes ~/.ray/auth_token; `ray start --head` then asks for it, a job's client does not
+    send it by itself (Ray 2.60). A cluster that asks for none takes no notice.
+    """
+    known = [name for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH") if name in os.environ]
+    if known or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _submitted(client: Any, line: str, environment: dict[str, Any]) -> str:
+    """The job's id. A cluster that has just been started answers before it can take jobs: waits for it."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return client.submit_job(entrypoint=line, runtime_env=environment)
+        except RuntimeError as error:
+            if NOT_READY not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(1.0)
 
 
 async def _follow(client: Any, job: str) -> None:

@@ -67,7 +67,9 @@ def why_not() -> str | None:
         return f"not installed: {', '.join(missing)} (apt-get install iproute2 openssh-server pdsh)"
     probe = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "ip", "link", "add"]
     made = subprocess.run([*probe, "br0", "type", "bridge"], capture_output=True, text=True, check=False)
-    return None if made.returncode == 0 else f"this machine lets root make no namespace or bridge: {made.stderr.strip()}"
+    return (
+        None if made.returncode == 0 else f"this machine lets root make no namespace or bridge: {made.stderr.strip()}"
+    )
 
 
 @contextmanager
@@ -91,9 +93,7 @@ def make_hosts(folder: Path, count: int = 2) -> Iterator[list[NamespaceHost]]:
             for line in (f"ip address add {address}/24 dev eth0", "ip link set eth0 up"):
                 subprocess.run(hosts[-1].command(line.split()), check=True)
             _tell(holder)
-        known = "".join(
-            f"{host.address} {(host.settings / 'ssh_host_ed25519_key.pub').read_text()}" for host in hosts
-        )
+        known = "".join(f"{host.address} {(host.settings / 'ssh_host_ed25519_key.pub').read_text()}" for host in hosts)
         for host in hosts:
             (host.settings / "known_hosts").write_text(known)
         yield hosts
