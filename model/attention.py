@@ -1,8 +1,9 @@
 """Self-attention: documents kept apart, local windows, rotary positions, and the kernel that suits the device.
 
 Promise: a token attends to tokens of its own document only; padding attends to padding only, so no row is ever empty.
-Price: a dense (seq, seq) mask. On a CPU plain matrix products beat the fused kernel at the lengths we train at; on an accelerator
-the fused one is taken. The CPU skips the mask of a batch that needs none; elsewhere looking would stop the device.
+Price: a dense (seq, seq) mask. On a CPU plain matrix products beat the fused kernel at the lengths we train at; on an
+accelerator the fused one is taken. The CPU skips the mask of a batch that needs none; elsewhere looking would stop
+the device.
 """
 
 import torch
@@ -16,13 +17,15 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def document_groups(ids: Tensor, documents: Tensor | None) -> Tensor:
-    """(batch, seq): tokens of one number attend to each other. Documents as given; padding is a group of its own, -1."""
+    """(batch, seq): tokens of one number attend to each other. Documents as given; padding is a group of its own,
+    -1."""
     groups = torch.zeros_like(ids) if documents is None else documents
     return groups.masked_fill(ids == PAD_ID, -1)
 
 
 def attention_bias(groups: Tensor, window: int | None) -> Tensor | None:
-    """0 where attention is allowed and -inf elsewhere, (batch or 1, 1, seq, seq) float32; None if it is allowed everywhere.
+    """0 where attention is allowed and -inf elsewhere, (batch or 1, 1, seq, seq) float32; None if it is allowed
+    everywhere.
 
     groups (batch, seq): see document_groups. window: tokens seen on each side, None for all.
     """
@@ -56,7 +59,8 @@ def rotate(x: Tensor, by: Rotary) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, p: float) -> Tensor:
-    """Softmax(query key' / sqrt(head_size) + bias) value; each (batch, heads, seq, head_size). p: dropout of the probabilities."""
+    """Softmax(query key' / sqrt(head_size) + bias) value; each (batch, heads, seq, head_size). p: dropout of the
+    probabilities."""
     if query.device.type != "cpu":
         bias = None if bias is None else bias.to(query.dtype)
         return scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=p)

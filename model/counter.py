@@ -1,4 +1,5 @@
-"""Counter-based random numbers: (seed, stream, global sample index, position) -> 64 bits, by integer operations on the device.
+"""Counter-based random numbers: (seed, stream, global sample index, position) -> 64 bits, by integer operations on
+the device.
 
 Promise: the same numbers on any device, rank and batch layout; no generator's state is read or moved.
 Price: good for masks and draws (splitmix64's mixer, Steele, Lea and Flood 2014), not for secrets.
@@ -26,7 +27,8 @@ class Stream(IntEnum):
 
 
 def random_bits(seed: int, stream: Stream, sample: Tensor, positions: Tensor) -> Tensor:
-    """Non-negative int64, 63 random bits, (batch, n). sample (batch,): global indices; positions (batch, n) or (1, n)."""
+    """Non-negative int64, 63 random bits, (batch, n). sample (batch,): global indices; positions (batch, n) or (1,
+    n)."""
     key = (seed * _GOLDEN + stream * _MULTIPLIERS[0]) % _WORD
     row = _mix(_mix(sample + _signed(key)) ^ _signed(key))
     return _mix(row[:, None] + positions * _signed(_GOLDEN)) & _signed(_WORD // 2 - 1)

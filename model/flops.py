@@ -1,8 +1,9 @@
-"""What a step costs: floating point operations of the matrix products, a multiplication and an addition for each element.
+"""What a step costs: floating point operations of the matrix products, a multiplication and an addition for each
+element.
 
-Promise: equal to what torch.utils.flop_counter counts on the dense kernels. Elementwise work, softmax and embedding lookups are free.
-The backward pass of a product is two products, so forward and backward are three times the forward. (The ELECTRA release counts the
-backward once, and the embedding lookup as a product: do not compare.)
+Promise: equal to what torch.utils.flop_counter counts on the dense kernels. Elementwise work, softmax and embedding
+lookups are free. The backward pass of a product is two products, so forward and backward are three times the forward.
+(The ELECTRA release counts the backward once, and the embedding lookup as a product: do not compare.)
 """
 
 from model.config import EncoderConfig
@@ -11,7 +12,8 @@ FORWARD_AND_BACKWARD = 3
 
 
 def encoder_flops(config: EncoderConfig, batch: int, seq: int) -> float:
-    """Forward pass over (batch, seq) tokens. Attention counts all pairs: a local window or documents spare nothing here."""
+    """Forward pass over (batch, seq) tokens. Attention counts all pairs: a local window or documents spare nothing
+    here."""
     hidden, tokens = config.hidden_size, batch * seq
     ffn_matrices = 3 if config.body == "modernbert" else 2  # GeGLU has a gate
     weights = 4 * hidden**2 + ffn_matrices * hidden * config.ffn_size

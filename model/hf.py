@@ -1,7 +1,8 @@
 """Our networks as transformers' classes, both ways: configurations, class names and parameter names.
 
-Promise: stock classes, no custom code, the same logits; every tensor once (a tied decoder follows from tie_word_embeddings).
-One table of names serves both directions: it holds views of our parameters, which are copied out, or written into.
+Promise: stock classes, no custom code, the same logits; every tensor once (a tied decoder follows from
+tie_word_embeddings). One table of names serves both directions: it holds views of our parameters, which are copied
+out, or written into.
 """
 
 from collections.abc import Mapping
@@ -138,6 +139,7 @@ def _electra_encoder(encoder: electra.Encoder) -> dict[str, Tensor]:
         **_all("electra.embeddings.LayerNorm", tables.norm),
         **_all("electra.embeddings_project", encoder.project),
     }
+    layer: Any
     for n, layer in enumerate(encoder.layers):
         to = f"electra.encoder.layer.{n}"
         for part in ("weight", "bias"):
@@ -151,7 +153,7 @@ def _electra_encoder(encoder: electra.Encoder) -> dict[str, Tensor]:
     return views
 
 
-def _electra_head(network: Network) -> dict[str, Tensor]:
+def _electra_head(network: Any) -> dict[str, Tensor]:
     head = network.head
     if isinstance(network, Discriminator):
         to = "discriminator_predictions"
@@ -164,6 +166,7 @@ def _electra_head(network: Network) -> dict[str, Tensor]:
 def _modernbert_encoder(encoder: modernbert.Encoder) -> dict[str, Tensor]:
     views = {"model.embeddings.tok_embeddings.weight": encoder.embeddings.word.weight}
     views |= _all("model.embeddings.norm", encoder.embeddings.norm) | _all("model.final_norm", encoder.norm)
+    layer: Any
     for n, layer in enumerate(encoder.layers):
         to = f"model.layers.{n}"
         views |= _all(f"{to}.attn_norm", layer.attention_norm)
@@ -173,7 +176,7 @@ def _modernbert_encoder(encoder: modernbert.Encoder) -> dict[str, Tensor]:
     return views
 
 
-def _modernbert_head(network: Network) -> dict[str, Tensor]:
+def _modernbert_head(network: Any) -> dict[str, Tensor]:
     head = network.head
     views = _all("head.dense", head.dense) | _all("head.norm", head.norm)
     if isinstance(network, Discriminator):
@@ -183,4 +186,4 @@ def _modernbert_head(network: Network) -> dict[str, Tensor]:
 
 def _all(to: str, module: nn.Module) -> dict[str, Tensor]:
     """A module's own parameters under another name (none for nn.Identity, no bias where there is none)."""
-    return {f"{to}.{name}": parameter.data for name, parameter in module.named_parameters()}
+    return {f"{to}.{name}": parameter for name, parameter in module.named_parameters()}

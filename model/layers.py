@@ -14,10 +14,11 @@ class LayerNorm(nn.LayerNorm):
 
 @torch.no_grad()
 def initialize(module: nn.Module, standard_deviation: float, seed: int) -> None:
-    """Weights from a normal distribution cut at two standard deviations, biases 0, LayerNorm 1 and 0 (as torch makes it).
+    """Weights from a normal distribution cut at two standard deviations, biases 0, LayerNorm 1 and 0 (as torch makes
+    it).
 
-    BERT's and ELECTRA's start (Clark et al. 2020, appendix A). From a generator of its own: the same weights on every rank,
-    and torch's global state is not moved. A tied weight is drawn once.
+    BERT's and ELECTRA's start (Clark et al. 2020, appendix A). From a generator of its own: the same weights on every
+    rank, and torch's global state is not moved. A tied weight is drawn once.
     """
     generator = torch.Generator().manual_seed(seed)
     bound = 2 * standard_deviation

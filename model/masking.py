@@ -1,7 +1,8 @@
 """Masks: which positions are hidden, and what the masked language model sees there.
 
-Promise: without replacement; never [CLS], [SEP], [MASK], [PAD] or position 0; decided by (seed, global sample index, position)
-alone, so the same on any rank and in any micro-batch, and new for every sample. No synchronisation with the host.
+Promise: without replacement; never [CLS], [SEP], [MASK], [PAD] or position 0; decided by (seed, global sample index,
+position) alone, so the same on any rank and in any micro-batch, and new for every sample. No synchronisation with the
+host.
 """
 
 from dataclasses import dataclass
@@ -33,10 +34,12 @@ class Masked:
 def mask_tokens(
     ids: Tensor, sample: Tensor, seed: int, fraction: float, mask_share: float, random_share: float, vocab_size: int
 ) -> Masked:
-    """Hide a fraction of the tokens: [MASK] in mask_share of the cases, a random token in random_share, else kept as they are.
+    """Hide a fraction of the tokens: [MASK] in mask_share of the cases, a random token in random_share, else kept as
+    they are.
 
-    ids (batch, seq); sample (batch,). ELECTRA: 85 % [MASK], 15 % kept (released code). BERT: 80 % [MASK], 10 % random, 10 % kept
-    (Devlin et al. 2019, section 3.1). Random tokens are never special ids: BERT's code draws them from all of the vocabulary.
+    ids (batch, seq); sample (batch,). ELECTRA: 85 % [MASK], 15 % kept (released code). BERT: 80 % [MASK], 10 %
+    random, 10 % kept (Devlin et al. 2019, section 3.1). Random tokens are never special ids: BERT's code draws them
+    from all of the vocabulary.
     """
     positions = draw_positions(ids, sample, seed, fraction)
     at = positions.clamp(min=0)
@@ -53,8 +56,8 @@ def mask_tokens(
 def draw_positions(ids: Tensor, sample: Tensor, seed: int, fraction: float) -> Tensor:
     """Positions to mask, without replacement; never [CLS], [SEP], [MASK], [PAD] or position 0.
 
-    ids (batch, seq); sample (batch,): global index. Returns (batch, k), -1 where a row has fewer.
-    ELECTRA (Clark et al. 2020), section 2; the released code draws with replacement, so it masks somewhat fewer than it counts.
+    ids (batch, seq); sample (batch,): global index. Returns (batch, k), -1 where a row has fewer. ELECTRA (Clark et
+    al. 2020), section 2; the released code draws with replacement, so it masks somewhat fewer than it counts.
     """
     seq = ids.shape[1]
     everywhere = torch.arange(seq, device=ids.device)[None]
@@ -66,7 +69,8 @@ def draw_positions(ids: Tensor, sample: Tensor, seed: int, fraction: float) -> T
 
 
 def count_masked(ids: Tensor, fraction: float) -> Tensor:
-    """How many positions of each row are masked, (batch,) int64: max(1, min(N, round(fraction * tokens that are not padding))).
+    """How many positions of each row are masked, (batch,) int64: max(1, min(N, round(fraction * tokens that are not
+    padding))).
 
     N = int((fraction + 0.005) * seq), as in the released code; never more than a row has candidates.
     """

@@ -1,7 +1,8 @@
-"""What is counted, and the figures that come of it: sums that add up over micro-batches and ranks, and means and curves from them.
+"""What is counted, and the figures that come of it: sums that add up over micro-batches and ranks, and means and
+curves from them.
 
-Promise: every sum is float64 and adds up. AUC comes from two histograms of a score: exact but for scores that share a bin (ties).
-A ratio without a denominator is reported as 0, an AUC of one class as 0.5.
+Promise: every sum is float64 and adds up. AUC comes from two histograms of a score: exact but for scores that share a
+bin (ties). A ratio without a denominator is reported as 0, an AUC of one class as 0.5.
 """
 
 import math
@@ -13,7 +14,8 @@ from model.config import SPECIAL_IDS
 
 BINS = 8192
 SCORES = (-20.0, 20.0)
-"""Range of the binned logits, steps of 0.005. Equal bins of the probability would lump all confident scores together."""
+"""Range of the binned logits, steps of 0.005. Equal bins of the probability would lump all confident scores
+together."""
 DOUBLINGS = (0.0, 64.0)
 """Range of the binned log2(count + 1) of a piece, steps of 1/128."""
 
@@ -26,7 +28,8 @@ def total(values: Tensor) -> Tensor:
 
 
 def language_sums(log_probabilities: Tensor, targets: Tensor, sampled: Tensor, chosen: Tensor) -> Sums:
-    """How well the masked tokens are guessed. log_probabilities (batch, k, vocab); targets, sampled, chosen (bool) (batch, k)."""
+    """How well the masked tokens are guessed. log_probabilities (batch, k, vocab); targets, sampled, chosen (bool)
+    (batch, k)."""
     return {
         "generator/right": total((log_probabilities.argmax(-1) == targets) & chosen),
         "generator/sampled_right": total((sampled == targets) & chosen),
@@ -50,7 +53,8 @@ def language_metrics(sums: Sums) -> dict[str, float]:
 
 
 def detection_sums(logits: Tensor, fake: Tensor, real: Tensor) -> Sums:
-    """How well replaced tokens are told. logits, fake, real (batch, seq); real (bool): replaced or not, neither is padding."""
+    """How well replaced tokens are told. logits, fake, real (batch, seq); real (bool): replaced or not, neither is
+    padding."""
     said = logits > 0
     return {
         "discriminator/fakes": total(fake),
@@ -61,7 +65,8 @@ def detection_sums(logits: Tensor, fake: Tensor, real: Tensor) -> Sums:
 
 
 def frequency_sums(corrupted: Tensor, fake: Tensor, real: Tensor, frequency: Tensor) -> Sums:
-    """Histograms of the count of the piece that stands at each position. corrupted, fake, real (batch, seq); frequency (vocab,)."""
+    """Histograms of the count of the piece that stands at each position. corrupted, fake, real (batch, seq);
+    frequency (vocab,)."""
     doublings = (frequency.double() + 1).log2()
     return _histograms("discriminator/frequency", doublings[corrupted], DOUBLINGS, fake, real)
 

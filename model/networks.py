@@ -1,6 +1,7 @@
 """The networks: a masked language model and a discriminator over either body, alone or sharing their embeddings.
 
-Promise: in training the vocabulary's logits exist at the masked positions only. `logits` is what the exported network computes.
+Promise: in training the vocabulary's logits exist at the masked positions only. `logits` is what the exported network
+computes.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,8 @@ class Network(nn.Module):
         self.encoder = bodies[config.body](config, embeddings)
 
     def encode(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
-        """ids, groups, segments (batch, seq) -> (batch, seq, hidden). Raises ValueError if seq is more than max_positions."""
+        """ids, groups, segments (batch, seq) -> (batch, seq, hidden). Raises ValueError if seq is more than
+        max_positions."""
         if ids.shape[1] > self.config.max_positions:
             raise ValueError(
                 f"a sequence of {ids.shape[1]} tokens, but max_positions is {self.config.max_positions}: "
@@ -48,7 +50,8 @@ class MaskedLanguageModel(Network):
         return self.head(hidden.gather(1, at))
 
     def logits(self, ids: Tensor, documents: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
-        """Logits at every position, (batch, seq, vocab). ids, documents, segments (batch, seq); [PAD] is not attended to."""
+        """Logits at every position, (batch, seq, vocab). ids, documents, segments (batch, seq); [PAD] is not attended
+        to."""
         return self.head(self.encode(ids, document_groups(ids, documents), segments))
 
 

@@ -1,7 +1,8 @@
 """Sampling from a distribution over the vocabulary, in float32, by inverse distribution function.
 
-Promise: exact up to float32; a token of probability 0 is never drawn. Price: one uniform number a draw (Gumbel noise needs one for
-every piece of the vocabulary), and one pass over the probabilities: blocks are summed, and only the chosen block is searched.
+Promise: exact up to float32; a token of probability 0 is never drawn. Price: one uniform number a draw (Gumbel noise
+needs one for every piece of the vocabulary), and one pass over the probabilities: blocks are summed, and only the
+chosen block is searched.
 """
 
 import torch
@@ -13,7 +14,8 @@ _BLOCK = 256
 
 @torch.no_grad()
 def draw_tokens(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """One id for each row: log_probabilities (..., vocab) float32, uniforms (...) in [0, 1) -> (...) int64. Carries no gradient."""
+    """One id for each row: log_probabilities (..., vocab) float32, uniforms (...) in [0, 1) -> (...) int64. Carries
+    no gradient."""
     probabilities = log_probabilities.exp()
     vocab = probabilities.shape[-1]
     blocks = pad(probabilities, (0, -vocab % _BLOCK)).unflatten(-1, (-1, _BLOCK))
@@ -25,7 +27,8 @@ def draw_tokens(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _invert(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """First index whose cumulative weight exceeds target, and what is left of target before it. weights (..., n), target (...)."""
+    """First index whose cumulative weight exceeds target, and what is left of target before it. weights (..., n),
+    target (...)."""
     cumulative = weights.cumsum(-1)
     total = cumulative[..., -1]
     # Rounding may lift the target to the total: just below it, the index found always has weight.

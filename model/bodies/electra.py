@@ -1,7 +1,8 @@
-"""The paper's encoder (ELECTRA, Clark et al. 2020, section 3.1; BERT, Devlin et al. 2019): learned positions, post-norm, erf GELU.
+"""The paper's encoder (ELECTRA, Clark et al. 2020, section 3.1; BERT, Devlin et al. 2019): learned positions,
+post-norm, erf GELU.
 
-Promise: with the same weights, the outputs of transformers' ElectraModel. The embedding tables and their LayerNorm may be shared
-with another network; the projection to the network's own width is its own.
+Promise: with the same weights, the outputs of transformers' ElectraModel. The embedding tables and their LayerNorm
+may be shared with another network; the projection to the network's own width is its own.
 """
 
 import torch

@@ -1,7 +1,9 @@
-"""ModernBERT's encoder (Warner et al. 2024): rotary positions, pre-norm, GeGLU, local and global attention in turn, no biases.
+"""ModernBERT's encoder (Warner et al. 2024): rotary positions, pre-norm, GeGLU, local and global attention in turn,
+no biases.
 
-Promise: with the same weights, the outputs of transformers' ModernBertModel. Positions are relative, so a document packed behind
-others gives what it gives alone. Price: no embedding projection, so networks that share embeddings are equally wide; no token types.
+Promise: with the same weights, the outputs of transformers' ModernBertModel. Positions are relative, so a document
+packed behind others gives what it gives alone. Price: no embedding projection, so networks that share embeddings are
+equally wide; no token types.
 """
 
 from torch import Tensor, nn

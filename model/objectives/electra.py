@@ -1,6 +1,8 @@
-"""ELECTRA: a small generator fills masked positions, the discriminator tells which tokens it replaced (Clark et al. 2020).
+"""ELECTRA: a small generator fills masked positions, the discriminator tells which tokens it replaced (Clark et al.
+2020).
 
-    loss = E[generator's cross-entropy at the masked positions] + discriminator_weight * E[binary cross-entropy at every token]
+    loss = E[generator's cross-entropy at the masked positions] + discriminator_weight * E[binary cross-entropy at
+    every token]
 
 Both networks train together in one backward pass; no gradient flows from the discriminator through the samples.
 Promise: masks and samples depend on (seed, global sample index) alone. Price: two networks' forward passes a step.

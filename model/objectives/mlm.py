@@ -2,8 +2,8 @@
 
     loss = E[cross-entropy at the masked positions], the input there 80 % [MASK], 10 % a random token, 10 % kept
 
-One network of the discriminator's size, with the language head; exported as "generator".
-Promise: masks depend on (seed, global sample index) alone. Differs from BERT: no next-sentence task, masks new in every epoch.
+One network of the discriminator's size, with the language head; exported as "generator". Promise: masks depend on
+(seed, global sample index) alone. Differs from BERT: no next-sentence task, masks new in every epoch.
 """
 
 from dataclasses import dataclass
@@ -91,7 +91,8 @@ class Mlm(Objective):
         return FORWARD_AND_BACKWARD * (encoder_flops(config, batch, seq) + language_head_flops(config, rows))
 
     def _guess(self, batch: Batch) -> tuple[Masked, Tensor, Tensor]:
-        """The masked batch, log probabilities (batch, k, vocab) float32, and the cross-entropy summed over positions."""
+        """The masked batch, log probabilities (batch, k, vocab) float32, and the cross-entropy summed over
+        positions."""
         config = self.config
         masked = mask_tokens(
             batch.ids,
