@@ -15,7 +15,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import TrainState, read_state
-from pipeline.training.distributed import end_ranks, launched_world, start_ranks
+from pipeline.training.distributed import launched_world, start_ranks
 from pipeline.training.engine import Engine
 from pipeline.training.engine_config import deepspeed_config, zero_stage
 from pipeline.training.loop import train
@@ -38,11 +38,8 @@ def run(config: RunConfig) -> None:
     if os.environ.get("RANK", "0") == "0":
         find_origin(config)  # the likeliest mistakes, told before DeepSpeed's import
     ranks = start_ranks(config.train.threads)
-    try:
-        with ExitStack() as stack:
-            _pretrain(config, ranks, stack)
-    finally:
-        end_ranks()
+    with ExitStack() as stack:
+        _pretrain(config, ranks, stack)
 
 
 def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:

@@ -3,10 +3,12 @@
 The environment that DeepSpeed, torch and gloo read is completed here, before DeepSpeed's import (which takes seconds).
 """
 
+import atexit
 import fcntl
 import os
 import socket
 import struct
+import warnings
 
 import torch
 
@@ -26,6 +28,7 @@ def start_ranks(threads: int | None) -> Ranks:
     from deepspeed.utils import logger
 
     logger.setLevel("WARNING")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")  # DeepSpeed's calls
     accelerator = get_accelerator()
     device = torch.device(accelerator.device_name())
     if device.type != "cpu":
@@ -34,16 +37,11 @@ def start_ranks(threads: int | None) -> Ranks:
     else:
         # Its first use would compile C++ for a minute or two; gloo does the same work.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(
-        dist_backend=accelerator.communication_backend_name(), auto_mpi_discovery=False, verbose=False
-    )
+    if not torch.distributed.is_initialized():  # a second run in this process goes on in the group that DeepSpeed knows
+        backend = accelerator.communication_backend_name()
+        deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
+        atexit.register(_leave)
     return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
-
-
-def end_ranks() -> None:
-    """Leaves the process group, if it was joined."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def launched_world() -> int:
@@ -100,6 +98,11 @@ def _complete_environment() -> None:
         interface = interface_towards(os.environ["MASTER_ADDR"])
         if interface is not None:
             os.environ["GLOO_SOCKET_IFNAME"] = interface
+
+
+def _leave() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _free_port() -> int:

@@ -1,0 +1,176 @@
+"""The checkpoint's folder: complete only with its manifest, damage is named, the one before is taken."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pipeline.base.config import RunConfig, dump_config
+from pipeline.base.errors import UserError
+from pipeline.base.files import write_json
+from pipeline.base.run_folder import RunFolder
+from pipeline.training.checkpoint import (
+    TrainState,
+    checkpoint_name,
+    find_checkpoint,
+    load_weights,
+    move_latest,
+    newest_whole,
+    prune,
+    read_checkpoint_config,
+    read_state,
+    verify_checkpoint,
+    write_manifest,
+)
+from pipeline.training.metrics_file import append_metrics, cut_metrics
+from pipeline.training.resume import check_same_data, check_unchanged
+
+
+def write(folder: RunFolder, step: int, config: RunConfig | None = None) -> Path:
+    path = folder.checkpoints / checkpoint_name(step)
+    path.mkdir(parents=True)
+    save_file({"a": torch.full((3,), float(step))}, path / "weights.safetensors")
+    write_json(
+        path / "state.json", asdict(TrainState(step=step, samples=8 * step)) | {"loss_scale": {"cur_scale": 2.0}}
+    )
+    (path / "config.yaml").write_text(dump_config(config or RunConfig()))
+    write_manifest(path, {"step": step, "vocab_size": 5})
+    move_latest(folder, path.name)
+    return path
+
+
+@pytest.fixture
+def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
+    monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
+    return caplog
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path)
+
+
+def test_what_is_written_is_read(folder: RunFolder) -> None:
+    path = write(folder, 7, RunConfig(seed=5))
+    verify_checkpoint(path)
+    assert load_weights(path)["a"].tolist() == [7.0] * 3
+    assert read_checkpoint_config(path) == RunConfig(seed=5)
+    assert read_state(path) == (TrainState(step=7, samples=56), {"cur_scale": 2.0})
+    assert (folder.checkpoints / "latest").read_text().strip() == path.name
+    assert find_checkpoint(folder) == find_checkpoint(folder, path.name) == path
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing", "manifest"])
+def test_a_damaged_checkpoint_is_passed_over_by_name(
+    folder: RunFolder, damage: str, warnings: pytest.LogCaptureFixture
+) -> None:
+    before, newest = write(folder, 4), write(folder, 8)
+    file = newest / ("manifest.json" if damage == "manifest" else "weights.safetensors")
+    content = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    else:
+        content[-1] ^= 1
+        file.write_bytes(content[:-5] if damage in ("cut", "manifest") else content)
+    assert newest_whole(folder) == before
+    assert str(file) in warnings.text
+    with pytest.raises(UserError, match=file.name):
+        find_checkpoint(folder, newest.name)
+
+
+def test_half_written_ones_are_no_checkpoints(folder: RunFolder, warnings: pytest.LogCaptureFixture) -> None:
+    path = write(folder, 4)
+    (path / "manifest.json").unlink()
+    (folder.checkpoints / ".step-00000008.1.aside").mkdir()
+    assert newest_whole(folder) is None
+    assert "not complete" in warnings.text
+    with pytest.raises(UserError, match="no checkpoint"):
+        find_checkpoint(folder)
+
+
+def test_when_all_are_damaged_nothing_starts_over_silently(folder: RunFolder) -> None:
+    (write(folder, 4) / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(UserError, match="no checkpoint is whole"):
+        newest_whole(folder)
+
+
+def test_pruning_keeps_the_newest_complete_ones(folder: RunFolder) -> None:
+    for step in (1, 2, 3, 4):
+        write(folder, step)
+    (folder.checkpoints / "step-00000004" / "manifest.json").unlink()
+    (folder.checkpoints / ".step-00000009.1.aside").mkdir()
+    prune(folder, 2)
+    names = {path.name for path in folder.checkpoints.iterdir()}
+    assert names == {"latest", "step-00000002", "step-00000003", "step-00000004"}
+
+
+def changed(values: dict[str, Any]) -> RunConfig:
+    config = RunConfig(run_dir="a", train={"steps": 10})
+    return config.model_validate(
+        config.to_dict() | {k: config.to_dict()[k] | v if isinstance(v, dict) else v for k, v in values.items()}
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"model": {"hidden_size": 64}}, "model.hidden_size"),
+        ({"model": {"generator": {"size": 0.5}}}, "model.generator.size"),
+        ({"objective": {"mask_fraction": 0.3}}, "objective.mask_fraction"),
+        ({"optimizer": {"lr": 1.0}}, "optimizer.lr"),
+        ({"train": {"batch_size": 4}}, "train.batch_size"),
+        ({"train": {"steps": 20}}, "train.steps"),
+        ({"data": {"sequence_length": 64}}, "data.sequence_length"),
+        ({"seed": 3}, "seed"),
+    ],
+)
+def test_a_changed_config_names_the_key_and_what_may_change(
+    folder: RunFolder, values: dict[str, Any], key: str
+) -> None:
+    path = write(folder, 4, changed({}))
+    with pytest.raises(UserError) as error:
+        check_unchanged(path, changed(values), TrainState(step=4))
+    assert f"  {key}: " in str(error.value)
+    assert "train.micro_batch_size" in str(error.value)
+    assert ("another model" in str(error.value)) == key.startswith("model.")
+
+
+def test_what_may_change(folder: RunFolder) -> None:
+    path = write(folder, 4, changed({}))
+    values = {
+        "run_dir": "b",
+        "deepspeed": {"zero_optimization": {"stage": 3}},
+        "train": {"steps": 10, "micro_batch_size": 3, "log_every": 1, "save_every": 2, "threads": 1},
+        "tracking": {"run_name": "x"},
+    }
+    check_unchanged(path, changed(values), TrainState(step=4))
+
+
+def test_more_steps_once_they_are_reached(folder: RunFolder) -> None:
+    path = write(folder, 10, changed({}))
+    check_unchanged(path, changed({"train": {"steps": 20}}), TrainState(step=10))
+
+
+def test_other_data_or_another_tokenizer(folder: RunFolder) -> None:
+    digests = {"data_manifest_sha256": "d", "tokenizer_sha256": "t"}
+    check_same_data(folder.path, {**digests, "step": 1}, digests)
+    with pytest.raises(UserError, match="other tokenizer"):
+        check_same_data(folder.path, {**digests, "tokenizer_sha256": "x"}, digests)
+    with pytest.raises(UserError, match="other data"):
+        check_same_data(folder.path, {**digests, "data_manifest_sha256": "x"}, digests)
+
+
+def test_metrics_after_the_resumed_step_are_cut(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    cut_metrics(path, 3)
+    for step in (1, 2, 3, 3, 4):
+        append_metrics(path, step, {"x": 1.0 / 3.0})
+    with open(path, "a") as file:
+        file.write('{"step": 2, "ti')
+    lines = path.read_text().splitlines()
+    cut_metrics(path, 3)
+    assert path.read_text().splitlines() == lines[:4]
