@@ -1,0 +1,165 @@
+"""Two hosts for real: `deepspeed --hostfile hosts pipeline/pretrain.py` over ssh gives the losses of two local ranks.
+
+The hosts are namespaces of this machine (tests/cluster/namespaces.py): another address, another process table, an sshd
+each; the folders are the same, as docs/cluster.md asks for.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.environment import REPOSITORY
+from tests.cluster.namespaces import NamespaceHost, make_hosts, why_not
+from tests.datasets import make_dataset
+
+pytestmark = pytest.mark.slow
+BIN = Path(sys.executable).parent
+NOBODY = "10.77.31.9"
+STEPS = 10
+SETTINGS = [
+    "seed=3",
+    "tokenizer.vocab_size=300",
+    "data.sequence_length=32",
+    "model.body=electra",
+    "model.hidden_size=32",
+    "model.layers=2",
+    "model.heads=2",
+    "model.ffn_size=64",
+    "model.embedding_size=16",
+    "model.generator.size=0.5",
+    "model.dropout=0",
+    "model.attention_dropout=0",
+    "optimizer.lr=0.002",
+    "schedule.warmup_steps=2",
+    f"train.steps={STEPS}",
+    "train.batch_size=9",  # not a multiple of the ranks
+    "train.micro_batch_size=4",
+    "train.precision=fp32",
+    "train.log_every=1",
+    "train.eval_every=1000",
+    "train.save_every=1000",
+    "train.threads=1",
+]
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[NamespaceHost]]:
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    with make_hosts(tmp_path_factory.mktemp("hosts")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shared by all hosts: the data, a hostfile's and an environment file's place, the runs."""
+    path = tmp_path_factory.mktemp("shared")
+    make_dataset(path / "data", tokens=20_000, vocab_size=300, tokenizer=b"")
+    return path
+
+
+@pytest.fixture(scope="module")
+def environment(folder: Path) -> dict[str, str]:
+    """A login shell's, nothing of this process's own: what the ranks need must come by the environment file."""
+    path = shutil.which("sh")
+    assert path is not None
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/root"), "DS_ENV_FILE": str(folder / "env")}
+
+
+@pytest.fixture(scope="module")
+def hostfile(hosts: list[NamespaceHost], folder: Path) -> Path:
+    path = folder / "hosts"
+    path.write_text("".join(f"{host.address} slots=1\n" for host in hosts))
+    return path
+
+
+def settings(folder: Path, name: str, stage: int) -> list[str]:
+    own = [f"run_dir={folder / name}", f"data.path={folder / 'data'}", f"tracking.uri=sqlite:///{folder}/mlflow.db"]
+    return [*SETTINGS, *own, f"deepspeed.zero_optimization.stage={stage}"]
+
+
+def losses(folder: Path) -> list[float]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["train/loss"] for line in lines if "train/loss" in line]
+
+
+@pytest.fixture(scope="module")
+def local(folder: Path, environment: dict[str, str]) -> list[float]:
+    """Losses of two ranks on this machine at ZeRO 1; the stages agree among each other (tests/pipeline/training)."""
+    line = [str(BIN / "deepspeed"), "--num_gpus=2", "--master_port=29611", "pipeline/pretrain.py"]
+    line += settings(folder, "local", 1)
+    done = subprocess.run(
+        line, env=environment, cwd=REPOSITORY, text=True, capture_output=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return losses(folder / "local")
+
+
+def test_the_environment_file(
+    hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
+) -> None:
+    command = [sys.executable, "-m", "cluster.environment", str(hostfile), "--write"]
+    done = hosts[0].run(command, environment, REPOSITORY, 60)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "env").read_text().splitlines() == [
+        f"PATH={BIN}:$PATH",
+        "DS_ACCELERATOR=cpu",
+        "GLOO_SOCKET_IFNAME=eth0",
+        "NCCL_SOCKET_IFNAME=eth0",
+    ]
+
+
+def test_preflight_passes(
+    hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
+) -> None:
+    command = [sys.executable, "-m", "cluster.preflight", str(hostfile), *settings(folder, "new", 1)]
+    done = hosts[0].run(command, environment, REPOSITORY, 60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all well: 2 hosts, 2 ranks" in done.stdout
+    assert all("eth0" in line for line in done.stdout.splitlines()[1:3])
+    assert not (folder / "new").exists()
+
+
+def test_preflight_names_what_is_broken(
+    hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
+) -> None:
+    """A third host that is not there; on the second one, run_dir is a folder of its own and data is missing."""
+    (folder / "apart").mkdir(exist_ok=True)
+    apart = ["mount", "-t", "tmpfs", "tmpfs", str(folder / "apart")]
+    assert hosts[1].run(apart, environment, REPOSITORY, 10).returncode == 0
+    broken = folder / "broken"
+    broken.write_text(f"{hostfile.read_text()}{NOBODY} slots=1\n")
+    command = [sys.executable, "-m", "cluster.preflight", str(broken), f"run_dir={folder / 'apart'}"]
+    done = hosts[0].run(command, environment, REPOSITORY, 60)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("preflight: 3 problems; nothing was started.")
+    assert f"{NOBODY} ({broken}:3): ssh: connect to host {NOBODY} port 22: No route to host" in done.stderr
+    assert f"{hosts[1].address} ({broken}:2): run_dir" in done.stderr
+    assert done.stdout.splitlines()[3].split()[:2] == [NOBODY, "FAIL"]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_two_hosts_train_as_two_local_ranks(
+    stage: int,
+    hosts: list[NamespaceHost],
+    hostfile: Path,
+    environment: dict[str, str],
+    folder: Path,
+    local: list[float],
+) -> None:
+    command = [str(BIN / "deepspeed"), "--hostfile", str(hostfile), "pipeline/pretrain.py"]
+    done = hosts[0].run([*command, *settings(folder, f"hosts-{stage}", stage)], environment, REPOSITORY, 200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"Using IP address of {hosts[0].address}" in done.stdout
+    found = losses(folder / f"hosts-{stage}")
+    assert len(found) == STEPS
+    assert found == pytest.approx(local, rel=1e-5)
+    assert (folder / f"hosts-{stage}" / "checkpoints" / "latest").exists()
