@@ -29,13 +29,13 @@ def run(config: RunConfig) -> None:
         return
     task = open_task(settings)
     pretrained = open_pretrained(pretrained_path(config), task, settings)
-    device = prepare_device(config)
+    device = _prepare_device(config)
     model = load_model(pretrained, task, config.seed, device)
     setup_logging(folder)
-    with lock_folder(folder.finetune), tracked(config, folder) as tracker:
-        remove_leftovers(target)
-        show(task.describe(), f"fine-tuning {pretrained.path} on {device.type} as {settings.name}")
-        encoded = encode(task, pretrained, settings)
+    with lock_folder(folder.finetune), _tracked(config, folder) as tracker:
+        _remove_leftovers(target)
+        _show(task.describe(), f"fine-tuning {pretrained.path} on {device.type} as {settings.name}")
+        encoded = _encode(task, pretrained, settings)
         tuning = FineTuning(model, task, encoded, settings, pretrained.tokenizer.pad_token_id)
         with complete_folder(target) as aside:
             outcome = tuning.train(config.seed, lambda step, figures: tracker.metrics(step, named(settings, figures)))
@@ -52,7 +52,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     settings, target = config.finetune, target_folder(config)
     task = open_task(settings)
     pretrained = open_pretrained(pretrained_path(config), task, settings)
-    encoded = encode(task, pretrained, settings)
+    encoded = _encode(task, pretrained, settings)
     tokens = sum(map(len, encoded["train"].ids))
     batches = settings.epochs * -(-len(encoded["train"].ids) // settings.batch_size)
     cut = ", ".join(f"{split} {part.cut:,}" for split, part in encoded.items())
@@ -68,7 +68,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     ]
 
 
-def prepare_device(config: RunConfig) -> torch.device:
+def _prepare_device(config: RunConfig) -> torch.device:
     """CUDA where there is one, else the CPU with train.threads threads."""
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
@@ -79,7 +79,7 @@ def prepare_device(config: RunConfig) -> torch.device:
     return torch.device("cpu")
 
 
-def tracked(config: RunConfig, folder: RunFolder) -> Tracker:
+def _tracked(config: RunConfig, folder: RunFolder) -> Tracker:
     """The MLflow run of this task: one a finetune.name, linked to the runs and digests that it comes from."""
     export = pretrained_path(config)
     origin = RunFolder(export.resolve().parent.parent)
@@ -91,7 +91,7 @@ def tracked(config: RunConfig, folder: RunFolder) -> Tracker:
     return tracker
 
 
-def encode(task: Task, pretrained: Pretrained, settings: FinetuneConfig) -> dict[str, Encoded]:
+def _encode(task: Task, pretrained: Pretrained, settings: FinetuneConfig) -> dict[str, Encoded]:
     """All splits as token ids; tells how many texts were cut."""
     encoded = {split: task.encode(split, pretrained.tokenizer, settings.max_length) for split in task.splits}
     for split, part in encoded.items():
@@ -104,13 +104,13 @@ def encode(task: Task, pretrained: Pretrained, settings: FinetuneConfig) -> dict
     return encoded
 
 
-def remove_leftovers(target: Path) -> None:
+def _remove_leftovers(target: Path) -> None:
     """What killed runs of this task left beside it; the lock is held."""
     for path in target.parent.glob(f".{target.name}.*.aside"):
         shutil.rmtree(path, ignore_errors=True)
 
 
-def show(rows: list[tuple[str, str]], title: str) -> None:
+def _show(rows: list[tuple[str, str]], title: str) -> None:
     """A small table in the log."""
     width = max(len(label) for label, _ in rows)
     get_logger().info("\n".join([title, *(f"  {label:<{width}}  {value}" for label, value in rows)]))

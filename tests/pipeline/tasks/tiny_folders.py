@@ -1,5 +1,6 @@
 """Tiny Hugging Face folders of three architectures, of random weights and a word-level tokenizer, for these tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ ARCHITECTURES = ("electra", "bert", "modernbert")
 LAYERS = 3
 
 
-def tiny_tokenizer() -> Any:
-    """One id a word; [MASK] in a text is one special token unless special tokens are split."""
-    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate(SPECIAL + WORDS)}, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
+def tiny_tokenizer(pieces: Sequence[str] = WORDS, by_words: bool = True) -> Any:
+    """One id a word (or character); [MASK] in a text is one special token unless special tokens are split."""
+    words = Tokenizer(models.WordLevel({w: i for i, w in enumerate([*SPECIAL, *pieces])}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace() if by_words else pre_tokenizers.Split("", "isolated")
     words.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -26,10 +27,10 @@ def tiny_tokenizer() -> Any:
     return transformers.PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=64, **names)
 
 
-def tiny_model(architecture: str) -> Any:
+def tiny_model(architecture: str, pieces: int = len(SPECIAL + WORDS)) -> Any:
     """The class that a pretraining run would have exported."""
     sizes = {
-        "vocab_size": len(SPECIAL + WORDS),
+        "vocab_size": pieces,
         "hidden_size": 32,
         "intermediate_size": 64,
         "num_hidden_layers": LAYERS,
