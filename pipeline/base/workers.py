@@ -6,10 +6,11 @@ results do not depend on how many workers there are. Price: starting a local Ray
 
 import json
 import os
+import secrets
 import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,14 +86,16 @@ def connected(config: RayConfig) -> Iterator[Workers]:
 
     if ray.is_initialized():
         raise RuntimeError("this process is connected to Ray already")
-    address = _cluster_address(config.address)
+    address, folder = _cluster_address(config.address), Path.cwd()
     try:
-        if address is None:
-            _start_local(config.num_cpus)
-        else:
-            _join(address)
+        with chdir(ROOT):  # Ray puts the driver's folder on its workers' path, before all others
+            if address is None:
+                _start_local(config.num_cpus)
+            else:
+                _join(address, folder)
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        where = f"the Ray cluster at {address}" if address else "a local Ray"
+        at = ray.get_runtime_context().gcs_address
+        where = f"the Ray cluster at {at}" if address else "a local Ray"
         get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
         yield Workers(where, cpus)
     finally:
@@ -102,6 +105,8 @@ def connected(config: RayConfig) -> Iterator[Workers]:
 def _start_local(num_cpus: int | None) -> None:
     import ray
 
+    # Without a token Ray leaves one in the home folder, and every later `ray start` there asks its hosts for it.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     try:
@@ -121,37 +126,42 @@ def _start_local(num_cpus: int | None) -> None:
         ) from error
 
 
-def _join(address: str) -> None:
+def _join(address: str, folder: Path) -> None:
     import ray
 
     try:
-        ray.init(address=address, runtime_env=_code_to_send(), log_to_driver=False, logging_level="error")
+        ray.init(address=address, runtime_env=_code_to_send(folder), log_to_driver=False, logging_level="error")
     except Exception as error:
         raise UserError(
-            f"cannot connect to the Ray cluster at {address}: {_first_line(error)}\n"
-            "Start one (ray start --head), mend ray.address or RAY_ADDRESS, or set ray.address=local."
+            f"cannot connect to the Ray cluster at {_told(address)}: {_first_line(error)}\n"
+            "Start one (ray start --head), mend ray.address or RAY_ADDRESS, or set ray.address=local. "
+            "A cluster that wants a token needs RAY_AUTH_MODE=token here too."
         ) from error
 
 
-def _code_to_send() -> dict[str, Any]:
+def _code_to_send(folder: Path) -> dict[str, Any]:
     """Our packages go along to the cluster's hosts, unless the job's own working folder is the repository."""
     job = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
-    if job.get("working_dir") and Path.cwd() == ROOT:
+    if job.get("working_dir") and folder == ROOT:
         return {}
     return {"py_modules": [str(ROOT / package) for package in PACKAGES]}
 
 
 def _cluster_address(wanted: str) -> str | None:
-    """The address to join, None for a local Ray."""
+    """What to give ray.init to join a cluster, None for a local Ray."""
     if wanted == "local":
         return None
     if wanted != "auto":
         return wanted
     if os.environ.get("RAY_ADDRESS"):
-        return os.environ["RAY_ADDRESS"]
+        return "auto"
     noted = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     address = noted.read_text().strip() if noted.is_file() else ""
-    return address if address and _answers(address) else None
+    return "auto" if address and _answers(address) else None
+
+
+def _told(address: str) -> str:
+    return os.environ.get("RAY_ADDRESS", "this machine") if address == "auto" else address
 
 
 def _answers(address: str) -> bool:

@@ -1,7 +1,10 @@
 """One making of the data set: the passes in order, their tasks spread over Ray, the manifest last."""
 
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from pipeline.base.config import RunConfig
@@ -25,6 +28,8 @@ from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.train import train_tokenizer
 
 MEGABYTE = 1_000_000
+VISIBLE_SECONDS = 30.0
+"""A network file system may show another host's files late."""
 Report = TypeVar("Report", ReadReport, TokenReport)
 
 
@@ -50,10 +55,8 @@ class Build:
         self.check_same(survey, reports)
         splits = {split: self.write_shards(split, codec, reports) for split in SPLITS}
         digests = [self.work.segment(codec.sha256, number) / "digests" for number in range(len(self.tasks))]
+        self.publish(codec, reports)
         manifest = manifest_of(self.config, codec, corpus_sha256(digests), reports, splits)
-        write_atomic(self.folder.tokenizer, codec.model)
-        write_json(self.folder.statistics, statistics(self.inputs.files, len(self.tasks), reports))
-        write_inputs(self.folder, self.inputs.files)
         write_manifest(self.folder.manifest, manifest)
         remove_work(self.folder)
         return manifest
@@ -72,7 +75,7 @@ class Build:
             )
             for number, task in enumerate(self.tasks)
         )
-        return list(self._shown("reading", self.workers.map_ordered(survey_task, arguments)))
+        return list(self._shown("reading", self.workers.map_ordered(survey_task, arguments), self.work.survey))
 
     def set_aside(self, reads: Sequence[ReadReport]) -> None:
         """Writes the quarantine file; UserError where too much is bad or nothing good: then only that file is left."""
@@ -104,7 +107,8 @@ class Build:
         write_atomic(self.work.tokenizer(codec.sha256), codec.model)
         corpus = self.config.corpus
         arguments = ((number, task, corpus, codec.sha256, self.work) for number, task in enumerate(self.tasks))
-        return list(self._shown("tokenising", self.workers.map_ordered(tokenize_task, arguments)))
+        reports = self.workers.map_ordered(tokenize_task, arguments)
+        return list(self._shown("tokenising", reports, lambda number: self.work.segment(codec.sha256, number)))
 
     def check_same(self, survey: Sequence[ReadReport] | None, reports: Sequence[TokenReport]) -> None:
         """UserError when the two readings differ, or when every document fell to the validation split."""
@@ -129,9 +133,10 @@ class Build:
 
     def write_shards(self, split: str, codec: Codec, reports: Sequence[TokenReport]) -> SplitEntry:
         """Pass C: the split's shards, each from its token range of the global stream."""
-        path = self.folder.data.absolute() / split
+        path = self.work.shards(split)
         with told_plainly(path):
             shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True)
         parts = [report.splits[split] for report in reports]
         pieces = [Piece(part.tokens, part.documents, task.source) for task, part in zip(self.tasks, parts, strict=True)]
         sizes = (sum(part.tokens for part in parts), self.config.data.block_tokens, self.config.data.shard_blocks)
@@ -144,15 +149,40 @@ class Build:
                 progress.advance(1)
         return split_entry(entries)
 
-    def _shown(self, label: str, reports: Iterator[Report]) -> Iterator[Report]:
+    def publish(self, codec: Codec, reports: Sequence[TokenReport]) -> None:
+        """Puts the finished shards, the tokenizer and the figures in their places."""
+        for split in SPLITS:
+            place = self.folder.data / split
+            with told_plainly(place):
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(self.work.shards(split), place)
+        write_atomic(self.folder.tokenizer, codec.model)
+        write_json(self.folder.statistics, statistics(self.inputs.files, len(self.tasks), reports))
+        write_inputs(self.folder, self.inputs.files)
+
+    def _shown(self, label: str, reports: Iterator[Report], mark: Callable[[int], Path]) -> Iterator[Report]:
         """Passes the tasks' reports on and shows megabytes and documents so far."""
         weight = documents = shown = 0
-        total = sum(task.weight for task in self.tasks) // MEGABYTE
+        total = -(-sum(task.weight for task in self.tasks) // MEGABYTE)
         with Progress(total, "MB", label) as progress:
-            for task, report in zip(self.tasks, reports, strict=True):
+            for number, (task, report) in enumerate(zip(self.tasks, reports, strict=True)):
+                _check_visible(mark(number))
                 read = report if isinstance(report, ReadReport) else report.read
                 weight += task.weight
                 documents += read.kept
-                progress.advance(weight // MEGABYTE - shown, documents=f"{documents:,}", set_aside=read.bad)
-                shown = weight // MEGABYTE
+                megabytes = -(-weight // MEGABYTE)
+                progress.advance(megabytes - shown, documents=f"{documents:,}")
+                shown = megabytes
                 yield report
+
+
+def _check_visible(path: Path) -> None:
+    """UserError when what a worker wrote does not show up here."""
+    patience = time.monotonic() + VISIBLE_SECONDS
+    while not path.exists():
+        if time.monotonic() > patience:
+            raise UserError(
+                f"a worker wrote {path}, but it is not to be seen on this host. "
+                "run_dir must lie on a file system that all hosts of the Ray cluster share, under the same path."
+            )
+        time.sleep(0.2)

@@ -46,6 +46,10 @@ class WorkFolder:
         """The tokenizer that tasks read."""
         return self.path / f"tokens-{sha256[:16]}" / "tokenizer.model"
 
+    def shards(self, split: str) -> Path:
+        """The split's shards until all are there."""
+        return self.path / "shards" / split
+
     def segment(self, sha256: str, task: int) -> Path:
         """Folder of a task's tokens under that tokenizer."""
         return self.path / f"tokens-{sha256[:16]}" / f"{task:06d}"

@@ -1,0 +1,133 @@
+"""Bad input: one clear message, exit code 2, no traceback, nothing half-written; and a killed run goes on."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from corpora import config_for, digests, make_corpus, make_texts
+
+from pipeline import command
+from pipeline.base.run_folder import RunFolder
+from pipeline.stages import preprocess
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the MLflow store of all these runs."""
+    return tmp_path_factory.getbasetemp()
+
+
+def arguments(store: Path, run_dir: Path, corpus: str, *more: str) -> list[str]:
+    fixed = ["ray.address=local", "ray.num_cpus=1", f"tracking.uri=sqlite:///{store / 'mlflow.db'}"]
+    return [f"run_dir={run_dir}", f"corpus.paths=[{corpus}]", "tokenizer.vocab_size=300", *fixed, *more]
+
+
+def refused(capsys: pytest.CaptureFixture[str], argv: list[str]) -> str:
+    """The message of a run in this process that ends with exit code 2."""
+    assert command.main("preprocess", argv) == command.EXIT_USER
+    told = capsys.readouterr().err
+    assert "Traceback" not in told
+    return told
+
+
+def nothing_left_but(run_dir: Path, *names: str) -> bool:
+    files = {str(path.relative_to(run_dir)) for path in run_dir.rglob("*") if path.is_file()}
+    kept = {"log/rank-0.log", "log/tracking-preprocess.jsonl", "config.yaml", "tracking.json", ".lock", *names}
+    return files <= kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_missing_paths_from_the_command_line(tmp_path: Path, dry: list[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise ImportError('the wrong package')")
+    argv = [f"run_dir={tmp_path / 'run'}", "corpus.paths=[gone.txt, empty, 'x*.jsonl']", *dry]
+    script = [sys.executable, str(ROOT / "pipeline" / "preprocess.py")]
+    done = subprocess.run([*script, *argv], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    for told in ("gone.txt does not exist", "the folder empty holds no file", "the glob x*.jsonl matches nothing"):
+        assert told in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_no_valid_document(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_bytes(b" \n\n\x00\x01\n\n\xff\xfe\n")
+    told = refused(capsys, arguments(store, tmp_path / "run", str(tmp_path / "a.txt")))
+    assert "no valid document" in told
+    assert "1 x invalid UTF-8" in told
+    assert nothing_left_but(tmp_path / "run", "data/quarantine.jsonl")
+    (tmp_path / "a.txt").write_bytes(b"")
+    assert "empty" in refused(capsys, arguments(store, tmp_path / "other", str(tmp_path / "a.txt")))
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_too_many_bad_records_then_allowed(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [json.dumps({"text": text}) for text in make_texts(1, 200)]
+    whole = gzip.compress("\n".join(lines * 3).encode())
+    (tmp_path / "a.jsonl").write_bytes("\n".join([*lines, *["{"] * 20]).encode())
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    argv = arguments(store, tmp_path / "run", str(tmp_path), "corpus.task_bytes=4096")
+    told = refused(capsys, argv)
+    quarantine = tmp_path / "run" / "data" / "quarantine.jsonl"
+    assert str(quarantine) in told
+    assert "corpus.max_bad_fraction 0.01" in told
+    assert nothing_left_but(tmp_path / "run", "data/quarantine.jsonl")
+    assert "larger than the text supports" in refused(
+        capsys, [*argv, "corpus.max_bad_fraction=0.2", "tokenizer.vocab_size=20000"]
+    )
+    assert not RunFolder(tmp_path / "run").tokenizer.exists()
+    assert command.main("preprocess", [*argv, "corpus.max_bad_fraction=0.2"]) == 0
+    bad = [json.loads(line) for line in quarantine.read_text().splitlines()]
+    assert [one["line"] for one in bad[:-1]] == list(range(201, 221))
+    assert bad[-1]["reason"] == "truncated gzip: it ends inside a member"
+
+
+@pytest.mark.slow
+def test_no_space_left(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(disk)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a full disk needs the right to mount a tmpfs")
+    try:
+        make_corpus(tmp_path / "corpus")
+        told = refused(capsys, arguments(store, disk / "run", str(tmp_path / "corpus")))
+        assert "no space left on the device" in told
+        assert not RunFolder(disk / "run").manifest.exists()
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    make_corpus(tmp_path / "corpus")
+    run = RunFolder(tmp_path / "run")
+    more = ["tokenizer.vocab_size=700", "corpus.task_bytes=3000", "data.block_tokens=512", "data.shard_blocks=5"]
+    argv = arguments(tmp_path.parent, run.path, str(tmp_path / "corpus"), *more)
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "__init__.py").write_text("raise ImportError('the wrong package')")
+    script = [sys.executable, str(ROOT / "pipeline" / "preprocess.py"), *argv]
+    with subprocess.Popen(script, cwd=tmp_path, stdout=subprocess.DEVNULL, start_new_session=True) as process:
+        until = time.monotonic() + 120
+        while not list(run.data.glob(".work/*/tokens-*/0*")) and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+    assert not run.manifest.exists()
+    assert list(run.data.glob(".work/*/tokens-*"))
+    assert subprocess.run(script, cwd=tmp_path, capture_output=True, timeout=180).returncode == 0
+    same = ["corpus.task_bytes=3000", "corpus.validation_fraction=0.005"]
+    preprocess.run(config_for(tmp_path, tmp_path / "whole", *same))
+    assert digests(run.path) == digests(tmp_path / "whole")
+    assert not (run.data / ".work").exists()
