@@ -1,0 +1,44 @@
+"""The sampler draws from the softmax: chi-square, and against a float64 search of the whole distribution."""
+
+import pytest
+import torch
+from scipy.stats import chi2
+
+from model.counter import Stream, random_uniforms
+from model.sampling import draw_tokens
+
+
+@pytest.mark.parametrize("vocab", [7, 256, 1000, 1024])
+def test_draws_follow_the_distribution(vocab: int) -> None:
+    logits = torch.randn(vocab, generator=torch.Generator().manual_seed(vocab)) * 2
+    uniforms = random_uniforms(0, Stream.SAMPLE, torch.arange(400), torch.arange(500)[None])
+    draws = draw_tokens(logits.log_softmax(-1).expand(400, 500, vocab), uniforms)
+    expected = logits.double().softmax(-1) * draws.numel()
+    counts = torch.bincount(draws.flatten(), minlength=vocab).double()
+    rare = expected < 5  # pooled, as the test's approximation needs
+    expected = torch.cat((expected[~rare], expected[rare].sum()[None]))
+    counts = torch.cat((counts[~rare], counts[rare].sum()[None]))
+    expected, counts = expected[expected > 0], counts[expected > 0]
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    assert statistic < chi2.ppf(1 - 1e-6, len(expected) - 1)
+
+
+def test_draws_are_those_of_a_float64_search() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(200, 3000, generator=generator) * 3
+    uniforms = torch.rand(200, generator=generator)
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    expected = torch.searchsorted(cumulative, uniforms.double()[:, None], right=True).squeeze(1)
+    assert torch.equal(draw_tokens(logits.log_softmax(-1), uniforms), expected)
+
+
+def test_impossible_tokens_are_never_drawn_even_at_the_edges() -> None:
+    logits = torch.full((4, 700), -torch.inf)
+    logits[:, [300, 301]] = 0.0
+    draws = draw_tokens(logits.log_softmax(-1), torch.tensor([0.0, 0.4999, 0.5001, 1 - 2**-24]))
+    assert draws.tolist() == [300, 300, 301, 301]
+
+
+def test_no_gradient_passes() -> None:
+    scores = torch.randn(3, 50, requires_grad=True).log_softmax(-1)
+    assert not draw_tokens(scores, torch.rand(3)).requires_grad
