@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import sentencepiece
 import webdataset
-from corpora import BLOCK, FRACTION, config_for, digests, make_corpus
 
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import read_manifest, verify_shards
 from pipeline.stages import preprocess
+from tests.corpora import BLOCK, FRACTION, config_for, digests, make_corpus
 
 
 def read_stream(run: RunFolder, split: str) -> tuple[np.ndarray[Any, Any], list[int]]:

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from corpora import config_for, digests, make_corpus, make_texts
 
 from pipeline import command
 from pipeline.base.run_folder import RunFolder
 from pipeline.stages import preprocess
+from tests.corpora import config_for, digests, make_corpus, make_texts
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,0 +1,102 @@
+"""A cluster of two raylets, made by `ray start`, and one Ray job: the same bytes as on local Ray."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pipeline.stages import preprocess
+from tests.corpora import config_for, digests, make_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+RAY = str(Path(sys.executable).parent / "ray")
+HOST = "127.0.0.1"
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing uses now, below the range that the system hands out by itself."""
+    ports: list[int] = []
+    for port in range(20_000 + os.getpid() % 5_000, 32_000):
+        with socket.socket() as probe:
+            if len(ports) < count and probe.connect_ex((HOST, port)) != 0:
+                ports.append(port)
+        if len(ports) == count:
+            break
+    return ports
+
+
+def started(stack: ExitStack, environment: dict[str, str], *options: str) -> None:
+    """A raylet that lives until the stack is left."""
+    fixed = ["--block", "--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
+    log = stack.enter_context(open(Path(environment["RAY_TEST_LOGS"]) / f"{len(options)}.log", "w"))
+    process = subprocess.Popen([RAY, "start", *fixed, *options], env=environment, stdout=log, stderr=log)
+
+    def stop() -> None:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+    stack.callback(stop)
+
+
+def wait_for(port: int, seconds: float = 120) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with socket.socket() as probe:
+            if probe.connect_ex((HOST, port)) == 0:
+                return
+        time.sleep(0.3)
+    raise TimeoutError(f"nothing listens on port {port}")
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """The environment in which `ray` and drivers find a cluster of two raylets on this machine."""
+    gcs, dashboard, client, agent, other_agent = free_ports(5)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(16),
+        "RAY_TEST_LOGS": str(tmp_path),
+    }
+    with tempfile.TemporaryDirectory(prefix="rt") as short, ExitStack() as stack:  # sockets need a short path
+        head = [f"--port={gcs}", f"--temp-dir={short}", f"--dashboard-host={HOST}", f"--dashboard-port={dashboard}"]
+        ports = [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"]
+        started(stack, environment, "--head", *head, *ports)
+        wait_for(gcs)
+        wait_for(dashboard)
+        started(stack, environment, f"--address={HOST}:{gcs}", f"--dashboard-agent-listen-port={other_agent}")
+        wait_for(other_agent)
+        yield environment | {"RAY_ADDRESS": f"{HOST}:{gcs}", "JOBS": f"http://{HOST}:{dashboard}"}
+
+
+@pytest.mark.slow
+def test_job_and_driver_on_a_cluster_give_the_local_bytes(tmp_path: Path, cluster: dict[str, str]) -> None:
+    make_corpus(tmp_path / "corpus")
+    preprocess.run(config_for(tmp_path, tmp_path / "local"))
+    more = ["tokenizer.vocab_size=700", "corpus.task_bytes=9000", "corpus.validation_fraction=0.1"]
+    more += ["data.block_tokens=512", "data.shard_blocks=5", f"tracking.uri=sqlite:///{tmp_path.parent / 'mlflow.db'}"]
+    more += [f"corpus.paths=[{tmp_path / 'corpus'}]"]
+
+    submit = [RAY, "job", "submit", f"--address={cluster['JOBS']}", "--working-dir=.", "--", "python"]
+    job = [*submit, "pipeline/preprocess.py", f"run_dir={tmp_path / 'job'}", *more]
+    jobs_only = {name: value for name, value in cluster.items() if name != "RAY_ADDRESS"}
+    done = subprocess.run(job, cwd=ROOT, env=jobs_only, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 CPUs on 2 host(s)" in done.stdout
+    assert digests(tmp_path / "job") == digests(tmp_path / "local")
+
+    driver = [sys.executable, str(ROOT / "pipeline" / "preprocess.py"), f"run_dir={tmp_path / 'driver'}", *more]
+    done = subprocess.run(driver, cwd=tmp_path, env=cluster, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 CPUs on 2 host(s)" in done.stdout
+    assert digests(tmp_path / "driver") == digests(tmp_path / "local")
