@@ -31,7 +31,7 @@ class Codec:
         return Codec, (self.model,)
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, [CLS] and [SEP] not added. No special id occurs but [UNK], and that without byte fallback only."""
+        """Ids of each text, [CLS] and [SEP] not added. No special id but [UNK] occurs, and none with byte fallback."""
         return self._processor.encode(texts, num_threads=1)
 
     def decode(self, ids: list[list[int]]) -> list[str]:

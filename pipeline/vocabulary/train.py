@@ -23,6 +23,9 @@ from pipeline.base.sections import TokenizerConfig
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """Pieces 0 to 4. All but [UNK] are SentencePiece's control symbols: no text becomes one."""
 
+NORMALISATION = "nmt_nfkc_code_points"
+"""Name, in the model, of the rules of `normalisation_rules`; the twin relies on their being of one code point each."""
+
 SCORE_STEP = 2.0**-4
 """Scores are multiples of this (nats): single precision then adds a text's scores without rounding up to 2^20 nats."""
 
@@ -133,6 +136,7 @@ def _finish(model: bytes) -> bytes:
     """Scores onto the grid; the path of the temporary table out of the model, so that its bytes repeat."""
     proto = sentencepiece_proto.ModelProto.FromString(model)
     proto.normalizer_spec.normalization_rule_tsv = ""
+    proto.normalizer_spec.name = NORMALISATION
     for piece in proto.pieces:
         piece.score = round(piece.score / SCORE_STEP) * SCORE_STEP
     return bytes(proto.SerializeToString(deterministic=True))

@@ -1,0 +1,129 @@
+"""The Hugging Face twin of a SentencePiece model: an ordinary fast tokenizer, no custom code, the same ids.
+
+For models of `pipeline.vocabulary.train` the ids are the same on any text (docs/export.md says why, and how long a text
+may be); for others as near as the components of `tokenizers` come. The price: 5 to 10 times slower than SentencePiece.
+A special token's name in a text is that token, as users of `transformers` expect, and plain text with
+`split_special_tokens=True`.
+"""
+
+from sentencepiece import sentencepiece_model_pb2 as sentencepiece_proto
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from pipeline.base.errors import UserError
+from pipeline.vocabulary.codec import check_model, parse_model
+from pipeline.vocabulary.train import NORMALISATION, SPECIAL_PIECES
+
+SPACE = "\u2581"
+"""What SentencePiece writes for a space."""
+
+_BREAK = "\u0001"
+"""A character that our normalisation deletes."""
+
+_PIECE = sentencepiece_proto.ModelProto.SentencePiece
+_Proto = sentencepiece_proto.ModelProto
+
+
+def fast_tokenizer(model: bytes, max_length: int, token_types: bool = True) -> PreTrainedTokenizerFast:
+    """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token types 0 and 1, over the pieces of a SentencePiece model.
+
+    max_length: positions of the network, special tokens included. token_types: whether the network takes them.
+    Raises UserError where `check_model` does, and for kinds of model that `tokenizers` cannot follow.
+    """
+    check_model(model)
+    pad, unknown, begin, end, mask = SPECIAL_PIECES
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_backend(parse_model(model)),
+        model_max_length=max_length,
+        model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
+        pad_token=pad,
+        unk_token=unknown,
+        cls_token=begin,
+        sep_token=end,
+        mask_token=mask,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _backend(proto: _Proto) -> Tokenizer:
+    """The `tokenizers` pipeline: normaliser, split at spaces, model, template, decoder."""
+    spec, trainer = proto.normalizer_spec, proto.trainer_spec
+    if trainer.treat_whitespace_as_suffix or not spec.escape_whitespaces:
+        raise UserError(
+            "tokenizer: a SentencePiece model with treat_whitespace_as_suffix, or without escape_whitespaces, has no "
+            "Hugging Face twin. Train one without these options."
+        )
+    tokenizer = Tokenizer(_bpe(proto) if trainer.model_type == trainer.BPE else _unigram(proto))
+    tokenizer.normalizer = _normalizer(spec)
+    prepend = "first" if spec.add_dummy_prefix else "never"
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend, split=not _pieces_span_words(proto))
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, prepend)])
+    _, _, begin, end, _ = SPECIAL_PIECES
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin}:0 $A:0 {end}:0",
+        pair=f"{begin}:0 $A:0 {end}:0 $B:1 {end}:1",
+        special_tokens=[(name, SPECIAL_PIECES.index(name)) for name in (begin, end)],
+    )
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False, special=True) for name in SPECIAL_PIECES])
+    return tokenizer
+
+
+def _normalizer(spec: sentencepiece_proto.NormalizerSpec) -> normalizers.Normalizer:
+    """SentencePiece's table, then its rules for spaces.
+
+    `Precompiled` looks up whole grapheme clusters of up to 5 bytes and, where only the start of one is in the table,
+    loses the rest (U+00AA U+0301 becomes "a"). With rules of single code points a cluster may be broken first: _BREAK goes
+    before everything but printable ASCII, and the table deletes it again.
+    """
+    steps: list[normalizers.Normalizer] = []
+    if spec.name == NORMALISATION:
+        steps.append(normalizers.Replace(Regex(r"(?!\A)(?=[^\x20-\x7E])"), _BREAK))
+    if spec.precompiled_charsmap:
+        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+    if spec.remove_extra_whitespaces:
+        steps.append(normalizers.Replace(Regex(" {2,}"), " "))
+        steps.append(normalizers.Replace(Regex(r" \z"), ""))
+        if not spec.add_dummy_prefix:
+            steps.append(normalizers.Replace(Regex(r"\A "), ""))
+    return normalizers.Sequence(steps)
+
+
+def _unigram(proto: _Proto) -> models.Unigram:
+    """Pieces with their scores; those that no text may become score too little ever to be on the best path.
+
+    `tokenizers` looks up every piece in the text, special and byte pieces included; SentencePiece does not. The name of
+    such a piece is given less than the sum of its characters.
+    """
+    scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == _PIECE.NORMAL}
+    lowest, highest = min(scores.values()), max(scores.values())
+    vocabulary = []
+    for piece in proto.pieces:
+        score = piece.score
+        if piece.type == _PIECE.USER_DEFINED:
+            score = len(piece.piece.encode("utf-8")) * highest - 0.1
+        elif piece.type != _PIECE.NORMAL:
+            score = sum(scores.get(character, lowest) for character in piece.piece) - 1.0
+        vocabulary.append((piece.piece, score))
+    unknown = SPECIAL_PIECES.index("[UNK]")
+    return models.Unigram(vocabulary, unk_id=unknown, byte_fallback=proto.trainer_spec.byte_fallback)
+
+
+def _bpe(proto: _Proto) -> models.BPE:
+    """Every way to make a piece from two others is a merge, in the order of the pieces' scores."""
+    pieces = {piece.piece: index for index, piece in enumerate(proto.pieces)}
+    normal = [piece for piece in proto.pieces if piece.type in (_PIECE.NORMAL, _PIECE.USER_DEFINED)]
+    known = {piece.piece for piece in normal}
+    merges = [
+        (piece.piece[:cut], piece.piece[cut:])
+        for piece in sorted(normal, key=lambda piece: -piece.score)
+        for cut in range(1, len(piece.piece))
+        if piece.piece[:cut] in known and piece.piece[cut:] in known
+    ]
+    unknown = SPECIAL_PIECES[1]
+    byte_fallback = proto.trainer_spec.byte_fallback
+    return models.BPE(pieces, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
+
+
+def _pieces_span_words(proto: _Proto) -> bool:
+    """Whether a piece has a space after its first character, so that words cannot be cut apart beforehand."""
+    return any(SPACE in piece.piece[1:] for piece in proto.pieces if piece.type != _PIECE.UNUSED)
