@@ -13,6 +13,9 @@ import zstandard
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import accuracy_score, f1_score
 
+from model.config import ModelConfig
+from model.hf import to_hf
+from model.objectives.base import build_objective, objective_class
 from pipeline.base.config import RunConfig, load_config
 from pipeline.base.errors import UserError
 from pipeline.command import main
@@ -20,7 +23,7 @@ from pipeline.stages import finetune
 from pipeline.tasks.families.base import open_task
 from pipeline.tasks.pretrained import load_model, open_pretrained
 from pipeline.tasks.records import read_bytes, read_records
-from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, tiny_folder, tiny_model, tiny_tokenizer
+from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, SPECIAL, WORDS, tiny_folder, tiny_model, tiny_tokenizer
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +176,27 @@ def test_the_last_layer_is_new_and_the_body_is_the_folders(tmp_path: Path, archi
         assert not value.any() if name.endswith("bias") else not torch.equal(value, saved.get(name, value + 1))
     dropouts = [module.p for name, module in model.named_modules() if name in ("dropout", "drop", "classifier.dropout")]
     assert dropouts == [0.1]
+
+
+@pytest.mark.parametrize("body", ["electra", "modernbert"])
+def test_both_our_bodies_and_networks_can_be_fine_tuned(tmp_path: Path, body: str) -> None:
+    write_toy(tmp_path, {"train": 8, "dev": 8, "test": 8})
+    run = config(tmp_path / "discriminator")
+    task = open_task(run.finetune)
+    sizes = ModelConfig(body=body, hidden_size=16, layers=2, heads=2, ffn_size=32, max_positions=32)
+    objective = build_objective("electra", sizes, objective_class("electra").Config(), len(SPECIAL + WORDS), 0)
+    for name, network in objective.networks().items():
+        values, state, _ = to_hf(network)
+        folder = tmp_path / name
+        tiny_tokenizer().save_pretrained(folder)
+        (folder / "config.json").write_text(json.dumps(values))
+        save_file(state, folder / "model.safetensors", {"format": "pt"})
+        model = load_model(open_pretrained(folder, task, run.finetune), task, 0, torch.device("cpu"))
+        assert any(key.startswith(f"{model.base_model_prefix}.") for key in state)
+        for key, value in model.state_dict().items():
+            if key.startswith(f"{model.base_model_prefix}."):
+                assert torch.equal(value, state[key]), key
+        assert model(torch.tensor([[2, 5, 3]])).logits.shape == (1, 2)
 
 
 @pytest.mark.slow
