@@ -1,7 +1,7 @@
 """The Hugging Face twin of a SentencePiece model: an ordinary fast tokenizer, no custom code, the same ids.
 
-For models of `pipeline.vocabulary.train` the ids are the same on any text (docs/export.md says why, and how long a text
-may be); for others as near as the components of `tokenizers` come. The price: 5 to 10 times slower than SentencePiece.
+For models of `pipeline.vocabulary.train` the ids are the same on any text (docs/export.md says why); for others they
+are as near as the components of `tokenizers` come. The price: ten times slower than SentencePiece.
 A special token's name in a text is that token, as users of `transformers` expect, and plain text with
 `split_special_tokens=True`.
 """
@@ -21,7 +21,6 @@ _BREAK = "\u0001"
 """A character that our normalisation deletes."""
 
 _PIECE = sentencepiece_proto.ModelProto.SentencePiece
-_Proto = sentencepiece_proto.ModelProto
 
 
 def fast_tokenizer(model: bytes, max_length: int, token_types: bool = True) -> PreTrainedTokenizerFast:
@@ -45,7 +44,7 @@ def fast_tokenizer(model: bytes, max_length: int, token_types: bool = True) -> P
     )
 
 
-def _backend(proto: _Proto) -> Tokenizer:
+def _backend(proto: sentencepiece_proto.ModelProto) -> Tokenizer:
     """The `tokenizers` pipeline: normaliser, split at spaces, model, template, decoder."""
     spec, trainer = proto.normalizer_spec, proto.trainer_spec
     if trainer.treat_whitespace_as_suffix or not spec.escape_whitespaces:
@@ -72,8 +71,8 @@ def _normalizer(spec: sentencepiece_proto.NormalizerSpec) -> normalizers.Normali
     """SentencePiece's table, then its rules for spaces.
 
     `Precompiled` looks up whole grapheme clusters of up to 5 bytes and, where only the start of one is in the table,
-    loses the rest (U+00AA U+0301 becomes "a"). With rules of single code points a cluster may be broken first: _BREAK goes
-    before everything but printable ASCII, and the table deletes it again.
+    loses the rest (U+00AA U+0301 becomes "a"). With rules of single code points a cluster may be broken first: _BREAK
+    goes before everything but printable ASCII, and the table deletes it again.
     """
     steps: list[normalizers.Normalizer] = []
     if spec.name == NORMALISATION:
@@ -88,7 +87,7 @@ def _normalizer(spec: sentencepiece_proto.NormalizerSpec) -> normalizers.Normali
     return normalizers.Sequence(steps)
 
 
-def _unigram(proto: _Proto) -> models.Unigram:
+def _unigram(proto: sentencepiece_proto.ModelProto) -> models.Unigram:
     """Pieces with their scores; those that no text may become score too little ever to be on the best path.
 
     `tokenizers` looks up every piece in the text, special and byte pieces included; SentencePiece does not. The name of
@@ -108,7 +107,7 @@ def _unigram(proto: _Proto) -> models.Unigram:
     return models.Unigram(vocabulary, unk_id=unknown, byte_fallback=proto.trainer_spec.byte_fallback)
 
 
-def _bpe(proto: _Proto) -> models.BPE:
+def _bpe(proto: sentencepiece_proto.ModelProto) -> models.BPE:
     """Every way to make a piece from two others is a merge, in the order of the pieces' scores."""
     pieces = {piece.piece: index for index, piece in enumerate(proto.pieces)}
     normal = [piece for piece in proto.pieces if piece.type in (_PIECE.NORMAL, _PIECE.USER_DEFINED)]
@@ -124,6 +123,6 @@ def _bpe(proto: _Proto) -> models.BPE:
     return models.BPE(pieces, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
 
 
-def _pieces_span_words(proto: _Proto) -> bool:
+def _pieces_span_words(proto: sentencepiece_proto.ModelProto) -> bool:
     """Whether a piece has a space after its first character, so that words cannot be cut apart beforehand."""
     return any(SPACE in piece.piece[1:] for piece in proto.pieces if piece.type != _PIECE.UNUSED)
