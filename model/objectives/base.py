@@ -6,8 +6,7 @@ ranks add up to those of the whole. Masks and samples depend on (seed, global sa
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -83,11 +82,9 @@ class Objective(nn.Module):
         """Floating point operations of forward and backward of `batch` rows of `seq` tokens, matrix products alone."""
         raise NotImplementedError
 
-    @contextmanager
-    def computing(self, device: torch.device) -> Iterator[None]:
+    def computing(self, device: torch.device) -> AbstractContextManager[Any]:
         """Autocast to compute_dtype, for the networks' matrix products."""
-        with torch.autocast(device.type, dtype=self.compute_dtype, enabled=self.compute_dtype is not None):
-            yield
+        return nullcontext() if self.compute_dtype is None else torch.autocast(device.type, dtype=self.compute_dtype)
 
 
 def objective_names() -> list[str]:

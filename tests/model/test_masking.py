@@ -1,4 +1,4 @@
-"""Masks: the count and the candidates of the released code, without replacement, from (seed, sample, position) alone."""
+"""Masks: the released code's count and candidates, without replacement, from (seed, sample, position) alone."""
 
 import pytest
 import torch

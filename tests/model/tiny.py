@@ -15,7 +15,7 @@ SEQ = 32
 
 
 def tiny_model(body: str, **changes: Any) -> ModelConfig:
-    """Four layers (three kinds of attention in modernbert), no dropout, generator of another shape than the discriminator."""
+    """Four layers, local and global ones in modernbert, no dropout; the generator has another shape."""
     sizes: dict[str, Any] = {
         "body": body,
         "hidden_size": 64,
