@@ -4,6 +4,7 @@ Promise: nothing here does a stage's work; the demo runs what the README shows, 
 """
 
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Stage:
 def stages(plan: Plan) -> list[Stage]:
     """The five commands after gathering, in order."""
     python = (_program("python"),)
-    launcher = (_program("deepspeed"), "--num_accelerators", str(RANKS))
+    launcher = (_program("deepspeed"), "--quiet", "--num_accelerators", str(RANKS), "--master_port", str(_free_port()))
     return [
         Stage(
             "preprocess",
@@ -129,6 +130,13 @@ def _run_settings(plan: Plan) -> tuple[str, ...]:
         settings = (f"run_dir={plan.run_dir}", f"corpus.paths=[{plan.run_dir}/corpus]")
         settings += tuple(f"finetune.{split}={task}/{split}.jsonl" for split in ("train", "dev", "test"))
     return settings + ((f"seed={plan.seed}",) if plan.seed else ())
+
+
+def _free_port() -> int:
+    """A port for the ranks to meet at; the launcher's own is the same for every job of a machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _program(name: str) -> str:

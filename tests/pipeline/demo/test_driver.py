@@ -56,7 +56,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / f"pipeline/{name}.py").write_text(STAND_IN)
     launcher = tmp_path / "deepspeed"
     launcher.write_text(
-        f'#!/bin/sh\n[ "$1 $2" = "--num_accelerators 2" ] || exit 9\nshift 2\nexec {sys.executable} "$@"\n'
+        f'#!/bin/sh\n[ "$1 $2 $3" = "--quiet --num_accelerators 2" ] || exit 9\nshift 5\nexec {sys.executable} "$@"\n'
     )
     launcher.chmod(0o755)
     programs = {"python": sys.executable, "deepspeed": str(launcher), "mlflow": "mlflow"}
