@@ -17,6 +17,7 @@ from pipeline.tasks.identity import METRICS, already_done, comparable, input_dig
 from pipeline.tasks.loop import FineTuning
 from pipeline.tasks.pretrained import Pretrained, load_model, open_pretrained, pretrained_path
 from pipeline.tasks.results import advice, named, summary, write_results
+from pipeline.training.distributed import thread_count
 
 
 def run(config: RunConfig) -> None:
@@ -70,10 +71,9 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
 
 def _prepare_device(config: RunConfig) -> torch.device:
     """CUDA where there is one, else the CPU with train.threads threads."""
-    if config.train.threads:
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(thread_count(config.train.threads))
     if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what repeatable matrix products ask for
         return torch.device("cuda")
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers asks DeepSpeed when it saves, which warns otherwise
     return torch.device("cpu")
@@ -106,8 +106,9 @@ def _encode(task: Task, pretrained: Pretrained, settings: FinetuneConfig) -> dic
 
 def _remove_leftovers(target: Path) -> None:
     """What killed runs of this task left beside it; the lock is held."""
-    for path in target.parent.glob(f".{target.name}.*.aside"):
-        shutil.rmtree(path, ignore_errors=True)
+    for kind in ("aside", "old"):
+        for path in target.parent.glob(f".{target.name}.*.{kind}"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _show(rows: list[tuple[str, str]], title: str) -> None:

@@ -105,7 +105,7 @@ def test_same_seed_same_result_and_a_finished_task_is_left_alone(tmp_path: Path)
     assert (first / "predictions-dev.jsonl").read_bytes() == (again / "predictions-dev.jsonl").read_bytes()
     assert (first / "model" / "model.safetensors").read_bytes() == (again / "model" / "model.safetensors").read_bytes()
     assert not (first / "predictions-test.jsonl").exists()
-    other = tiny_run(tmp_path, run_dir="other", seed=4)
+    other = tiny_run(tmp_path, run_dir="other", seed=4, **{"finetune.precision": "bf16"})
     assert json.loads((first / "metrics.json").read_text()) != json.loads((other / "metrics.json").read_text())
 
     written = (first / "metrics.json").stat().st_mtime_ns
