@@ -19,6 +19,7 @@ def setup_logging(folder: RunFolder | None, rank: int = 0) -> None:
     logger = get_logger()
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    logging.raiseExceptions = False  # a full disk is told once, by what the stage itself writes
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
         handler.close()

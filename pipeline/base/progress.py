@@ -51,7 +51,7 @@ class Progress:
         if self.total is not None and rate > 0:
             left = f", {tqdm.format_interval(max(self.total - self.done, 0) / rate)} left"
         more = "".join(f", {name} {value}" for name, value in figures.items())
-        get_logger().info(f"{self.label}: {self.done:,}{of} {self.unit}, {rate:,.1f} {self.unit}/s{left}{more}")
+        get_logger().info(f"{self.label}: {self.done:,}{of} {self.unit}, {_short(rate)} {self.unit}/s{left}{more}")
 
     def __enter__(self) -> "Progress":
         return self
@@ -62,3 +62,7 @@ class Progress:
         self.bar.close()
         if self.active and not self.on_terminal and kind is None:
             self._line({})
+
+
+def _short(rate: float) -> str:
+    return f"{rate:,.1f}" if rate >= 1 else f"{rate:.3g}"

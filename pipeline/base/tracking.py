@@ -4,6 +4,7 @@ While the server is away the journal grows, and is sent when it answers again, o
 MLflow run per (stage, run folder): a restarted stage goes on in the run that it had.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import Preempted, UserError
-from pipeline.base.files import read_json, write_json
+from pipeline.base.files import read_json, told_plainly, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 
@@ -55,7 +56,7 @@ class Tracker:
     def __init__(self, config: RunConfig, stage: str, folder: RunFolder, *, active: bool) -> None:
         self.stage, self.folder, self.active = stage, folder, active
         self.run_id: str | None = None
-        self._finished = False
+        self._finished = self._journal_broken = False
         if not active:
             return
         scheme = urlsplit(config.tracking.uri).scheme.partition("+")[0]
@@ -64,10 +65,11 @@ class Tracker:
                 f"tracking.uri {config.tracking.uri!r} is not a tracking store; use sqlite:///mlflow.db or a server's "
                 f"address such as http://127.0.0.1:5000 ({', '.join(SCHEMES)})."
             )
-        folder.log.mkdir(parents=True, exist_ok=True)
+        with told_plainly(folder.log):
+            folder.log.mkdir(parents=True, exist_ok=True)
         self.run_id = read_run_id(folder, stage)
         self._journal_path = folder.log / f"tracking-{stage}.jsonl"
-        self._journal = open(self._journal_path, "a", encoding="utf-8")
+        self._journal = open(self._journal_path, "a", encoding="utf-8")  # noqa: SIM115 - for the life of the tracker
         self._sender = _Sender(config, stage, folder, self._journal_path)
         self._wake, self._stop, self._first_try = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._send_until_stopped, name="mlflow", daemon=True)
@@ -106,7 +108,8 @@ class Tracker:
         self._wake.set()
         self._thread.join(FINISH_SECONDS)
         self.run_id = self._sender.run_id
-        self._journal.close()
+        with contextlib.suppress(OSError):  # what a full disk did not take
+            self._journal.close()
         if self._thread.is_alive() or not self._sender.all_sent():
             get_logger().warning(f"MLflow does not answer: its points wait in {self._journal_path} for the next start.")
 
@@ -120,10 +123,16 @@ class Tracker:
         self.finish("FINISHED" if kind is None else "KILLED" if stopped else "FAILED")
 
     def _write(self, entry: dict[str, Any]) -> None:
-        if self.active:
+        if not self.active:
+            return
+        try:
             self._journal.write(json.dumps(entry) + "\n")
             self._journal.flush()
-            self._wake.set()
+        except OSError as error:  # a full disk is told by what the stage itself writes
+            if not self._journal_broken:
+                get_logger().warning(f"{self._journal_path} cannot be written, MLflow will miss points: {error}")
+            self._journal_broken = True
+        self._wake.set()
 
     def _send_until_stopped(self) -> None:
         while True:
