@@ -68,7 +68,7 @@ class FineTuning:
                     if update % max(1, updates // LOGGED_POINTS) == 0 or update == updates:
                         report(update, {"train/loss": losses[-1], "train/lr": settings.lr * factor})
                     progress.advance(1, loss=f"{losses[-1]:.3f}", epoch=epoch)
-                figures = self.task.figures("dev", self.predict("dev"))
+                figures = self.task.metrics("dev", self.predict("dev"))
                 report(update, {f"dev/{name}": value for name, value in figures.items()})
                 outcome.history.append({"epoch": epoch, "train/loss": sum(losses) / len(losses), **_dev(figures)})
                 get_logger().info(f"epoch {epoch} of {settings.epochs}: {_line(outcome.history[-1])}")

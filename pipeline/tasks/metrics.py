@@ -1,4 +1,4 @@
-"""Figures of a classifier by scikit-learn, under the names of torchmetrics and evaluate."""
+"""Metrics of a classifier by scikit-learn, under the names of torchmetrics and evaluate."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 
-def classification_figures(targets: Sequence[int], predicted: Sequence[int], labels: int) -> dict[str, float]:
+def classification_metrics(targets: Sequence[int], predicted: Sequence[int], labels: int) -> dict[str, float]:
     """accuracy, f1 and matthews of predicted label indices.
 
     f1 is that of label 1 where there are two labels (evaluate's default), else the unweighted mean over all `labels`; a

@@ -18,7 +18,7 @@ def write_results(aside: Path, tuning: FineTuning, pretrained: Pretrained, outco
     metrics: dict[str, Any] = {}
     for split in reported:
         logits = tuning.predict(split)
-        figures = task.figures(split, logits)
+        figures = task.metrics(split, logits)
         metrics |= named(settings, {f"{split}/{name}": value for name, value in figures.items()})
         baseline = task.baseline(split)
         metrics |= named(settings, {f"{split}/majority_{name}": value for name, value in baseline.items()})

@@ -1,7 +1,7 @@
 """What a family of downstream tasks owes the loop; finetune.family NAME is the file families/NAME.py.
 
 A family reads and checks its files, encodes them, names the head (a class of transformers), and turns logits into
-a loss, figures and predictions. It knows nothing of the loop, and the loop nothing of labels.
+a loss, metrics and predictions. It knows nothing of the loop, and the loop nothing of labels.
 """
 
 import importlib
@@ -38,7 +38,7 @@ class Task(ABC):
     auto_class: ClassVar[str]
     """transformers' class that has the head, such as AutoModelForSequenceClassification."""
     selection: ClassVar[str]
-    """The figure by which the best epoch is chosen on dev (higher is better)."""
+    """The metric by which the best epoch is chosen on dev (higher is better)."""
 
     @classmethod
     @abstractmethod
@@ -67,12 +67,12 @@ class Task(ABC):
         """Mean loss of a batch."""
 
     @abstractmethod
-    def figures(self, split: str, logits: Tensor) -> dict[str, float]:
-        """Figures by the names that torchmetrics and evaluate use; logits in the file's order, on the CPU."""
+    def metrics(self, split: str, logits: Tensor) -> dict[str, float]:
+        """Metrics by the names that torchmetrics and evaluate use; logits in the file's order, on the CPU."""
 
     @abstractmethod
     def baseline(self, split: str) -> dict[str, float]:
-        """The same figures for the trivial answer, to be shown beside."""
+        """The same metrics of the trivial answer, to be shown beside."""
 
     @abstractmethod
     def predictions(self, split: str, logits: Tensor) -> list[dict[str, Any]]:

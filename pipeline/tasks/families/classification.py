@@ -14,7 +14,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
 from pipeline.tasks.families.base import SPLITS, Encoded, Task, require_file
-from pipeline.tasks.metrics import classification_figures
+from pipeline.tasks.metrics import classification_metrics
 from pipeline.tasks.records import label_of, read_records, text_of
 
 TEXT_FIELDS = ("text", "sentence")
@@ -94,10 +94,10 @@ class Classification(Task):
         """Mean cross entropy in nats; logits (batch, labels), targets (batch,)."""
         return F.cross_entropy(logits.float(), targets)
 
-    def figures(self, split: str, logits: Tensor) -> dict[str, float]:
+    def metrics(self, split: str, logits: Tensor) -> dict[str, float]:
         """accuracy, f1 (of the second label when there are two, else macro), matthews; and the loss in nats."""
         targets = self._targets(split)
-        figures = classification_figures(targets.tolist(), logits.argmax(-1).tolist(), len(self.labels))
+        figures = classification_metrics(targets.tolist(), logits.argmax(-1).tolist(), len(self.labels))
         return figures | {"loss": float(F.cross_entropy(logits.double(), targets))}
 
     def baseline(self, split: str) -> dict[str, float]:
@@ -105,7 +105,7 @@ class Classification(Task):
         counts = Counter(example.label for example in self.examples["train"])
         commonest = max(self.labels, key=lambda label: counts[label])
         targets = self._targets(split).tolist()
-        return classification_figures(targets, [self._index[commonest]] * len(targets), len(self.labels))
+        return classification_metrics(targets, [self._index[commonest]] * len(targets), len(self.labels))
 
     def predictions(self, split: str, logits: Tensor) -> list[dict[str, Any]]:
         """Line of the file, text, right label, predicted label and the probability of each."""

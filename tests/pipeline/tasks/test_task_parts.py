@@ -6,7 +6,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 
 from pipeline.tasks.batches import WINDOW, pad, shuffled_batches, sorted_batches
 from pipeline.tasks.encoding import encode_texts
-from pipeline.tasks.metrics import classification_figures
+from pipeline.tasks.metrics import classification_metrics
 from tests.pipeline.tasks.tiny_folders import SPECIAL, WORDS, tiny_tokenizer
 
 
@@ -53,7 +53,7 @@ def test_binary_figures_by_their_formulas() -> None:
     predicted = torch.where(torch.rand(200, generator=generator) < 0.8, targets, 1 - targets)
     tp, fp = int((predicted * targets).sum()), int((predicted * (1 - targets)).sum())
     fn, tn = int(((1 - predicted) * targets).sum()), int(((1 - predicted) * (1 - targets)).sum())
-    figures = classification_figures(targets.tolist(), predicted.tolist(), 2)
+    figures = classification_metrics(targets.tolist(), predicted.tolist(), 2)
     assert figures["accuracy"] == pytest.approx((tp + tn) / 200)
     assert figures["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
     product = (tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)
@@ -62,7 +62,7 @@ def test_binary_figures_by_their_formulas() -> None:
 
 def test_many_labels_are_averaged_over_all_of_them() -> None:
     targets, predicted = [0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 0, 2]
-    figures = classification_figures(targets, predicted, 4)
+    figures = classification_metrics(targets, predicted, 4)
     each = f1_score(targets, predicted, labels=[0, 1, 2, 3], average=None, zero_division=0.0)
     assert figures["f1"] == pytest.approx(sum(each) / 4)
     assert figures["matthews"] == pytest.approx(matthews_corrcoef(targets, predicted))
@@ -70,5 +70,5 @@ def test_many_labels_are_averaged_over_all_of_them() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_constant_prediction_is_worth_nothing() -> None:
-    assert classification_figures([0, 1, 1], [0, 0, 0], 2) == {"accuracy": 1 / 3, "f1": 0.0, "matthews": 0.0}
-    assert classification_figures([1, 1], [1, 1], 2) == {"accuracy": 1.0, "f1": 1.0, "matthews": 0.0}
+    assert classification_metrics([0, 1, 1], [0, 0, 0], 2) == {"accuracy": 1 / 3, "f1": 0.0, "matthews": 0.0}
+    assert classification_metrics([1, 1], [1, 1], 2) == {"accuracy": 1.0, "f1": 1.0, "matthews": 0.0}
