@@ -98,7 +98,9 @@ def check_clock(sent: float, received: float, there: float) -> Finding:
     return Finding("clock", f"{offset:+.2f} s")
 
 
-def check_network(route: Mapping[str, Any], interface: str | None, there: Mapping[str, Any], master: str) -> Finding:
+def check_network(
+    route: Mapping[str, Any], interface: str | None, there: Mapping[str, Any], master: str, hosts: int
+) -> Finding:
     """A route to the master that is no loopback; the interface that the environment file names, if any, exists."""
     if "error" in route:
         return Finding("network", "", route["error"], "Put the hosts on one network, or give --master-addr.")
@@ -106,7 +108,7 @@ def check_network(route: Mapping[str, Any], interface: str | None, there: Mappin
         problem = f"the environment file names the interface {interface}; there are {', '.join(there['interfaces'])}"
         remedy = "Take GLOO_SOCKET_IFNAME and NCCL_SOCKET_IFNAME out: the ranks choose by the route."
         return Finding("network", "", problem, remedy)
-    if route["address"].startswith("127."):
+    if hosts > 1 and route["address"].startswith("127."):
         problem = f"it reaches the master {master} by a loopback address"
         remedy = "Take the host's own name off 127.0.1.1 in /etc/hosts, or give --master-addr."
         return Finding("network", "", problem, remedy)

@@ -15,7 +15,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ class Preflight:
         self.settings = settings
         self.findings: dict[str, dict[str, Finding]] = {host.name: {} for host in hosts}
         self.facts: dict[str, dict[str, Any]] = {}
+        self.own: list[tuple[str, str]] = []
+        """(Problem, remedy) of this machine."""
 
     def ask(self, question: str, **values: Callable[[Host], Any]) -> dict[str, dict[str, Any]]:
         """Every host's answer by its name; each value is computed for the host that is asked."""
@@ -141,7 +144,7 @@ class Preflight:
         routes = self.ask("route", address=lambda host: master)
         interface = settings.environment.get("GLOO_SOCKET_IFNAME") or settings.environment.get("NCCL_SOCKET_IFNAME")
         for name, route in routes.items():
-            self.note(name, checks.check_network(route, interface, self.facts[name], master))
+            self.note(name, checks.check_network(route, interface, self.facts[name], master, len(self.hosts)))
         opened = self.ask("listen", port=lambda host: settings.port if host.name == first else 0)
         peers = {
             name: [routes[name]["address"], opened[name]["port"]]
@@ -155,27 +158,24 @@ class Preflight:
     def share_folder(self) -> None:
         """A marker from this machine and from each host, seen by all."""
         folder, token = self.settings.run_dir, f".preflight-{uuid.uuid4().hex[:12]}"
-        made = _make_folder(Path(folder))
         names = {host.name: f"{token}-{number}" for number, host in enumerate(self.hosts, 1)}
         own = f"{token}-0"
-        try:
-            problem = probe.mark(folder, own).get("error")
-            if problem:
-                raise UserError(
-                    f"run_dir {folder}: {problem}, on this machine. Mend the access or set another run_dir."
-                )
-            marked = self.ask("mark", folder=lambda host: folder, name=lambda host: names[host.name])
-            wanted = [own, *(names[name] for name, answer in marked.items() if "error" not in answer)]
-            seen = self.ask("seen", folder=lambda host: folder, names=lambda host: wanted)
-            origin = {own: "this machine", **{marker: name for name, marker in names.items()}}
-            for name, answer in seen.items():
-                missing = [origin[marker] for marker in answer["missing"]]
-                self.note(name, checks.check_run_dir(marked[name], missing, folder))
-        finally:
-            self.ask("unmark", folder=lambda host: folder, name=lambda host: names[host.name])
-            probe.unmark(folder, own)
-            for path in made:
-                path.rmdir()
+        with _folder(Path(folder)) as trouble:
+            trouble = trouble or probe.mark(folder, own).get("error", "")
+            if trouble:
+                self.own.append((f"run_dir {folder}: {trouble}", "Mend the access, or set another run_dir."))
+                return
+            try:
+                marked = self.ask("mark", folder=lambda host: folder, name=lambda host: names[host.name])
+                wanted = [own, *(names[name] for name, answer in marked.items() if "error" not in answer)]
+                seen = self.ask("seen", folder=lambda host: folder, names=lambda host: wanted)
+            finally:
+                self.ask("unmark", folder=lambda host: folder, name=lambda host: names[host.name])
+                probe.unmark(folder, own)
+        origin = {own: "this machine", **{marker: name for name, marker in names.items()}}
+        for name, answer in seen.items():
+            missing = [origin[marker] for marker in answer["missing"]]
+            self.note(name, checks.check_run_dir(marked[name], missing, folder))
 
     def compare_data(self) -> None:
         """The manifest and the shards' sizes, against this machine's; nothing to compare before preprocessing."""
@@ -190,14 +190,21 @@ class Preflight:
             self.note(name, checks.check_data(here, there, folder))
 
 
-def _make_folder(path: Path) -> list[Path]:
-    """Makes the folder; returns what was made, the deepest first, so that it can be taken away again."""
+@contextmanager
+def _folder(path: Path) -> Iterator[str]:
+    """Makes the folder for as long as it is needed, where it is not there. Yields why it could not be made, or ""."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"run_dir {path} cannot be made: {error.strerror}. Set another run_dir.") from None
-    return missing
+        yield f"it cannot be made ({error.strerror})"
+        return
+    try:
+        yield ""
+    finally:
+        for folder in missing:  # the deepest first
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def check_launcher(files: Sequence[Path]) -> list[tuple[str, str]]:
@@ -273,7 +280,7 @@ def run(arguments: argparse.Namespace) -> int:
     with open_sessions(hosts, CONNECT_SECONDS, arguments.ssh_port) as sessions:
         preflight = Preflight(hosts, sessions, settings)
         preflight.run()
-    report(hosts, preflight.findings, check_launcher(files))
+    report(hosts, preflight.findings, [*check_launcher(files), *preflight.own])
     return 0
 
 

@@ -7,6 +7,7 @@ an answer and not a prompt. Price: one ssh connection and one Python process a h
 import json
 import queue
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from typing import IO, Any, TypeVar
 
 from cluster import probe
 from cluster.hostfile import Host
+from pipeline.base.errors import UserError
 
 SOURCE = Path(probe.__file__)
 START = (
@@ -141,6 +143,8 @@ def explain(name: str, code: int, lines: list[str]) -> HostError:
 @contextmanager
 def open_sessions(hosts: Sequence[Host], timeout: float, port: int | None = None) -> Iterator[list[Session]]:
     """A session for each host, opened side by side; all are closed in the end."""
+    if shutil.which("ssh") is None:
+        raise UserError("ssh is not installed here: apt-get install openssh-client.")
     with ExitStack() as stack:
         sessions = [Session(host, timeout, port) for host in hosts]
         stack.callback(at_once, Session.close, sessions)

@@ -36,7 +36,7 @@ def test_equal_hosts_pass() -> None:
         checks.check_disk(HERE, 5.0, "/run"),
         checks.check_accelerators(HOST, False, HERE, HERE),
         checks.check_clock(100.0, 100.2, 100.4),
-        checks.check_network(ROUTE, "eth0", HERE, "10.0.0.1"),
+        checks.check_network(ROUTE, "eth0", HERE, "10.0.0.1", 2),
         checks.check_port({"port": 29500}, 29500, []),
         checks.check_run_dir({}, [], "/run"),
         checks.check_data({"manifest": "d", "bytes": {"x": 1}}, {"manifest": "d", "bytes": {"x": 1}}, "/run/data"),
@@ -67,9 +67,9 @@ def test_equal_hosts_pass() -> None:
         ),
         (checks.check_accelerators(HOST, False, HERE, other(accelerators=["B"] * 4)), "but 0 accelerators"),
         (checks.check_clock(100.0, 100.2, 160.1), "+60 s off"),
-        (checks.check_network({"error": "no route"}, None, HERE, "10.0.0.1"), "no route"),
-        (checks.check_network(ROUTE, "ib0", HERE, "10.0.0.1"), "names the interface ib0; there are lo, eth0"),
-        (checks.check_network({"interface": "lo", "address": "127.0.1.1"}, None, HERE, "alpha"), "loopback"),
+        (checks.check_network({"error": "no route"}, None, HERE, "10.0.0.1", 2), "no route"),
+        (checks.check_network(ROUTE, "ib0", HERE, "10.0.0.1", 2), "names the interface ib0; there are lo, eth0"),
+        (checks.check_network({"interface": "lo", "address": "127.0.1.1"}, None, HERE, "alpha", 2), "loopback"),
         (checks.check_port({"error": "Address already in use"}, 29500, []), "port 29500 cannot be opened"),
         (checks.check_port({"port": 5}, 29500, [["10.0.0.1", 29500, "timed out"]]), "10.0.0.1:29500 (timed out)"),
         (checks.check_run_dir({"error": "the folder does not exist there"}, [], "/run"), "does not exist"),
@@ -85,6 +85,10 @@ def test_equal_hosts_pass() -> None:
 def test_a_difference_is_named_with_what_to_do(finding: Finding, words: str) -> None:
     assert words in finding.problem
     assert finding.remedy.endswith((".", "constraints.txt.")) or "ssh" in finding.remedy
+
+
+def test_one_host_alone_may_use_loopback() -> None:
+    assert not checks.check_network({"interface": "lo", "address": "127.0.0.1"}, None, HERE, "localhost", 1).problem
 
 
 def test_a_cpu_run_on_hosts_with_accelerators() -> None:

@@ -6,7 +6,6 @@ each; the folders are the same, as docs/cluster.md asks for.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,8 +67,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def environment(folder: Path) -> dict[str, str]:
     """A login shell's, nothing of this process's own: what the ranks need must come by the environment file."""
-    path = shutil.which("sh")
-    assert path is not None
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/root"), "DS_ENV_FILE": str(folder / "env")}
 
 
@@ -155,11 +152,25 @@ def test_two_hosts_train_as_two_local_ranks(
     folder: Path,
     local: list[float],
 ) -> None:
+    """At ZeRO 1 with the environment file that --write wrote, at ZeRO 2 without one."""
     command = [str(BIN / "deepspeed"), "--hostfile", str(hostfile), "pipeline/pretrain.py"]
-    done = hosts[0].run([*command, *settings(folder, f"hosts-{stage}", stage)], environment, REPOSITORY, 200)
+    given = environment if stage == 1 else environment | {"DS_ENV_FILE": str(folder / "absent")}
+    done = hosts[0].run([*command, *settings(folder, f"hosts-{stage}", stage)], given, REPOSITORY, 200)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert ("export GLOO_SOCKET_IFNAME=eth0" in done.stdout) == (stage == 1)
     assert f"Using IP address of {hosts[0].address}" in done.stdout
     found = losses(folder / f"hosts-{stage}")
     assert len(found) == STEPS
     assert found == pytest.approx(local, rel=1e-5)
     assert (folder / f"hosts-{stage}" / "checkpoints" / "latest").exists()
+
+
+def test_a_mistake_on_the_hosts_is_one_message_and_2(
+    hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
+) -> None:
+    command = [str(BIN / "deepspeed"), "--hostfile", str(hostfile), "pipeline/pretrain.py", "train.stpes=3"]
+    done = hosts[0].run([*command, f"run_dir={folder / 'mistake'}"], environment, REPOSITORY, 100)
+    assert done.returncode == 2
+    assert done.stderr.count("did you mean train.steps") == 1
+    assert "Traceback" not in done.stderr
+    assert not (folder / "mistake").exists()

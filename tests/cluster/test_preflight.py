@@ -61,7 +61,7 @@ def look(facts: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         checked.run()
         assert list(tmp_path.iterdir()) == [], "the marker and the folder made for it are taken away again"
         try:
-            preflight.report(HOSTS, checked.findings, [])
+            preflight.report(HOSTS, checked.findings, checked.own)
         except UserError as error:
             return str(error)
         return ""
@@ -112,6 +112,10 @@ def test_a_folder_that_is_not_shared(look: Callable[..., str]) -> None:
         return {"error": "the folder does not exist there"} if (name, question) == ("beta", "mark") else answer
 
     assert "beta (hosts:2): run_dir" in look(unseen)
+
+
+def test_a_run_dir_that_cannot_be_made(look: Callable[..., str]) -> None:
+    assert "this machine: run_dir /proc/none/here: it cannot be made" in look(run_dir="/proc/none/here")
 
 
 def test_many_problems_each_with_its_remedy(look: Callable[..., str]) -> None:
