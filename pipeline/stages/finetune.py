@@ -35,7 +35,7 @@ def run(config: RunConfig) -> None:
     setup_logging(folder)
     with lock_folder(folder.finetune), _tracked(config, folder) as tracker:
         _remove_leftovers(target)
-        _show(task.describe(), f"fine-tuning {pretrained.path} on {device.type} as {settings.name}")
+        _show(task.describe(), f"fine-tuning {pretrained.describe(settings.max_length)} on {device.type}")
         encoded = _encode(task, pretrained, settings)
         tuning = FineTuning(model, task, encoded, settings, pretrained.tokenizer.pad_token_id)
         with complete_folder(target) as aside:
@@ -60,7 +60,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     done = already_done(config, target)
     return [
         ("result", f"{target} ({'finished: nothing to do' if done else 'to be made'})"),
-        ("from", f"{pretrained.path} ({pretrained.config.model_type}, {pretrained.parameters:,} parameters)"),
+        ("from", pretrained.describe(settings.max_length)),
         *task.describe(),
         (f"cut to {settings.max_length} tokens", f"{cut} texts"),
         ("batches", f"{batches:,} of {settings.batch_size} texts"),

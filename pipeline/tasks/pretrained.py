@@ -33,6 +33,12 @@ class Pretrained:
     tokenizer: Any
     parameters: int
 
+    def describe(self, max_length: int) -> str:
+        """Path, architecture, size; and a warning where texts may be longer than what the folder was trained on."""
+        length = self.tokenizer.model_max_length
+        beyond = f"; its tokenizer says {length} tokens, places beyond may be untrained" if max_length > length else ""
+        return f"{self.path} ({self.config.model_type}, {self.parameters:,} parameters{beyond})"
+
 
 def pretrained_path(config: RunConfig) -> Path:
     """finetune.export, or this run's exported discriminator (mlm: generator)."""

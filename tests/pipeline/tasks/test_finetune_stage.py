@@ -154,6 +154,7 @@ def test_bad_input_is_one_message_and_leaves_nothing(tmp_path: Path, capsys: pyt
     plan = capsys.readouterr().out
     assert "8 texts (negative" in plan
     assert "modernbert" in plan
+    assert "its tokenizer says 64 tokens, places beyond may be untrained" in plan
     assert not (tmp_path / "run").exists()
 
 
