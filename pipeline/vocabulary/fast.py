@@ -44,6 +44,12 @@ def fast_tokenizer(model: bytes, max_length: int, token_types: bool = True) -> P
     )
 
 
+def has_exact_twin(model: bytes) -> bool:
+    """Whether the ids are the same on any text: for unigram models that `pipeline.vocabulary.train` made."""
+    proto = parse_model(model)
+    return proto.normalizer_spec.name == NORMALISATION and proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
+
+
 def _backend(proto: sentencepiece_proto.ModelProto) -> Tokenizer:
     """The `tokenizers` pipeline: normaliser, split at spaces, model, template, decoder."""
     spec, trainer = proto.normalizer_spec, proto.trainer_spec

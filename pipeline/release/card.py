@@ -1,0 +1,146 @@
+"""The model card (README.md) of an exported network: what it is, how to load it, its origin, figures and limits."""
+
+from collections.abc import Sequence
+
+from pipeline.release.facts import Facts
+from pipeline.vocabulary.fast import has_exact_twin
+
+_GENERATOR_USE = """\
+```python
+from transformers import pipeline
+
+print(pipeline("fill-mask", "{place}")("The [MASK] is here."))
+```"""
+
+_ELECTRA_USE = """\
+```python
+import torch
+
+inputs = tokenizer("The banana is here.", return_tensors="pt")
+with torch.no_grad():
+    replaced = model(**inputs).logits.sigmoid()  # (1, tokens): probability that each token was replaced
+```"""
+
+_TAGGER_USE = """\
+```python
+from transformers import pipeline
+
+print(pipeline("token-classification", "{place}")("The banana is here."))  # labels: original, replaced
+```"""
+
+_MEANINGS = {
+    "generator/loss": "cross-entropy at masked positions, nats",
+    "generator/accuracy": "masked tokens guessed right by the most likely piece",
+    "generator/unigram_accuracy": "the same by always guessing the most frequent piece",
+    "generator/sampled_accuracy": "masked tokens that a sample hits",
+    "discriminator/loss": "binary cross-entropy a token, nats",
+    "discriminator/auc": "area under the ROC curve; 0.5 is chance",
+    "discriminator/frequency_auc": "the same by the tokens' frequency alone",
+    "discriminator/fake_rate": "share of replaced tokens",
+    "discriminator/loss_over_entropy": "loss over the entropy of the fake rate; 1.0 has learned nothing",
+}
+
+
+def model_card(facts: Facts, name: str, class_name: str, auto_class: str, parameters: int) -> str:
+    """Markdown with the YAML head that model hubs read. name: "generator" or "discriminator"."""
+    place = f"{facts.config.run_dir}/export/{name}"
+    use = _GENERATOR_USE if name == "generator" else _TAGGER_USE if "Token" in class_name else _ELECTRA_USE
+    parts = [
+        _head(facts, class_name),
+        f"# {name.capitalize()} of the {facts.config.objective.name} run `{facts.config.run_dir}`",
+        _what(facts, name, class_name, parameters),
+        "## Use",
+        "```python\n"
+        f"from transformers import {auto_class}, AutoTokenizer\n\n"
+        f'tokenizer, model = (c.from_pretrained("{place}") for c in (AutoTokenizer, {auto_class}))\n```',
+        use.format(place=place),
+        "## Origin",
+        _origin(facts),
+        "## Evaluation",
+        _evaluation(facts),
+        "## Limits",
+        _limits(facts, name),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(facts: Facts, class_name: str) -> str:
+    task = {"MaskedLM": "fill-mask", "TokenClassification": "token-classification"}.get(class_name.partition("For")[2])
+    lines = ["---", "library_name: transformers", *([f"pipeline_tag: {task}"] if task else [])]
+    return "\n".join([*lines, "tags:", f"- {facts.config.model.body}", f"- {facts.config.objective.name}", "---"])
+
+
+def _what(facts: Facts, name: str, class_name: str, parameters: int) -> str:
+    if facts.config.objective.name == "mlm":
+        role = "a masked language model"
+    elif name == "generator":
+        role = "the generator: a small masked language model that proposes replacements; kept for inspection"
+    else:
+        role = (
+            "the discriminator: for each token, whether it was replaced by the generator; "
+            "this is the network to fine-tune"
+        )
+    body = {"electra": "ELECTRA's body (Clark et al. 2020)", "modernbert": "ModernBERT's body (Warner et al. 2024)"}
+    return (
+        f"`{class_name}`, {parameters:,} parameters, vocabulary of {facts.vocab_size:,} pieces: {role}. "
+        f"{body[facts.config.model.body]}, objective `{facts.config.objective.name}`."
+    )
+
+
+def _origin(facts: Facts) -> str:
+    state, train = facts.state, facts.config.train
+    rows = [
+        ("checkpoint", f"{facts.checkpoint.name}, step {state.step:,} of {train.steps:,}"),
+        ("checkpoint, sha256 of its manifest", facts.sha256),
+        ("data, sha256 of the manifest", facts.data_manifest_sha256),
+        ("tokenizer, sha256 of the SentencePiece model", facts.tokenizer_sha256),
+        ("sequences seen", f"{state.samples:,} of {facts.config.data.sequence_length} tokens each"),
+        ("tokens seen", f"{state.tokens:,}"),
+        ("training FLOPs", f"{state.flops:.3g}"),
+        ("precision, seed", f"{train.precision}, {facts.config.seed}"),
+        ("MLflow run", facts.pretrain_run_id or "none"),
+    ]
+    return _table(("", ""), rows)
+
+
+def _evaluation(facts: Facts) -> str:
+    if facts.metrics_step is None:
+        return "No evaluation was logged up to this checkpoint; run `pipeline/evaluate.py`."
+    rows = []
+    for key, value in sorted(facts.metrics.items()):
+        meaning = _MEANINGS.get(key.removeprefix("eval/"), "")
+        rows.append((f"`{key}`", f"{value:.4f}", meaning))
+    return f"On the run's validation split, at step {facts.metrics_step:,}.\n\n" + _table(("name", "value", ""), rows)
+
+
+def _limits(facts: Facts, name: str) -> str:
+    length, positions = facts.config.data.sequence_length, facts.config.model.max_positions
+    untrained = f" The network takes {positions}, but positions past {length} were never trained."
+    limits = [
+        f"Trained on sequences of {length} tokens.{untrained if positions > length else ''} The tokenizer's "
+        f"`model_max_length` is {length}, so `truncation=True` cuts there.",
+        _tokenizer_limits(facts),
+        "It knows the language, domain and prejudices of its corpus and nothing else; no licence is given here, for it "
+        "depends on that corpus.",
+    ]
+    if name == "discriminator":
+        limits.append("It judges tokens against this run's generator: no detector of errors or of machine text.")
+    return "\n".join(f"- {limit}" for limit in limits)
+
+
+def _tokenizer_limits(facts: Facts) -> str:
+    names = (
+        "A special token's name in a text, such as `[MASK]`, is that token; with `split_special_tokens=True` it is "
+        "plain text."
+    )
+    if has_exact_twin(facts.tokenizer):
+        return (
+            f"The tokenizer gives SentencePiece's ids on any text. {names} Text in decomposed form is not composed: "
+            "pass NFC text."
+        )
+    return f"The SentencePiece model was not trained here: in rare texts the fast tokenizer's ids differ. {names}"
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,97 @@
+"""What a checkpoint knows about itself, gathered for the model card, the tags of the MLflow run and export.json."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_json, sha256_file
+from pipeline.training.checkpoint import TrainState, read_checkpoint_config, read_state
+from pipeline.vocabulary.codec import Codec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """A verified checkpoint and where it comes from."""
+
+    checkpoint: Path
+    sha256: str
+    """Of the checkpoint's manifest.json, and so of all its files."""
+    config: RunConfig
+    """The config it was trained with."""
+    state: TrainState
+    vocab_size: int
+    tokenizer: bytes
+    """The SentencePiece model."""
+    tokenizer_sha256: str
+    data_manifest_sha256: str
+    pretrain_run_id: str
+    """MLflow run, "" where there was none."""
+    metrics_step: int | None
+    """The step that the metrics are of."""
+    metrics: dict[str, float]
+    """eval/... of the last evaluation up to the checkpoint."""
+
+    def tags(self) -> dict[str, str]:
+        """Runs and digests that the export comes from."""
+        return {
+            "pretrain_run_id": self.pretrain_run_id,
+            "checkpoint": self.checkpoint.name,
+            "checkpoint_sha256": self.sha256,
+            "tokenizer_sha256": self.tokenizer_sha256,
+            "data_manifest_sha256": self.data_manifest_sha256,
+        }
+
+
+def gather_facts(checkpoint: Path, metrics: Path) -> Facts:
+    """Reads a verified checkpoint folder and metrics.jsonl (which may be absent). Raises UserError."""
+    manifest = read_json(checkpoint / "manifest.json")
+    file = checkpoint / "tokenizer" / "tokenizer.model"
+    if not file.is_file():
+        raise UserError(f"{file} is missing: an export needs the tokenizer that the checkpoint was trained with.")
+    codec = Codec(file.read_bytes(), str(file))
+    vocab_size = int(manifest["vocab_size"])
+    if codec.vocab_size != vocab_size:
+        raise UserError(
+            f"{file} has {codec.vocab_size:,} pieces, the checkpoint's model {vocab_size:,}: they are not of one run."
+        )
+    state, _ = read_state(checkpoint)
+    metrics_step, figures = last_evaluation(metrics, state.step)
+    return Facts(
+        checkpoint=checkpoint,
+        sha256=sha256_file(checkpoint / "manifest.json"),
+        config=read_checkpoint_config(checkpoint),
+        state=state,
+        vocab_size=vocab_size,
+        tokenizer=codec.model,
+        tokenizer_sha256=codec.sha256,
+        data_manifest_sha256=str(manifest.get("data_manifest_sha256") or ""),
+        pretrain_run_id=str(manifest.get("mlflow_run_id") or ""),
+        metrics_step=metrics_step,
+        metrics=figures,
+    )
+
+
+def last_evaluation(metrics: Path, step: int) -> tuple[int | None, dict[str, float]]:
+    """(step, eval/... figures) of the last line of metrics.jsonl that has such and is not past `step`."""
+    found: tuple[int | None, dict[str, float]] = (None, {})
+    if not metrics.is_file():
+        return found
+    with open(metrics, encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            values = _parsed(line)
+            figures = {key: float(value) for key, value in values.items() if key.startswith("eval/")}
+            if figures and values.get("step", step + 1) <= step:
+                found = (int(values["step"]), figures)
+    return found
+
+
+def _parsed(line: str) -> dict[str, Any]:
+    """A line of metrics.jsonl; {} for one that a kill cut off."""
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
