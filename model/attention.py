@@ -13,7 +13,7 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 from model.config import PAD_ID, EncoderConfig
 
 Rotary = tuple[Tensor, Tensor]
-"""Cosines and sines, each (seq, head_size)."""
+"""Cosines and sines, each (seq, head_size / 2)."""
 
 
 def document_groups(ids: Tensor, documents: Tensor | None) -> Tensor:
@@ -46,16 +46,14 @@ def rotary(seq: int, head_size: int, theta: float, device: torch.device) -> Rota
     """Angles of rotary position embedding (RoFormer, Su et al. 2021), halves paired as transformers does."""
     frequencies = theta ** -(torch.arange(0, head_size, 2, device=device, dtype=torch.float32) / head_size)
     angles = torch.arange(seq, device=device, dtype=torch.float32)[:, None] * frequencies
-    angles = torch.cat((angles, angles), -1)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, by: Rotary) -> Tensor:
     """x (..., seq, head_size) turned by its positions, in float32, returned in its own type."""
     cos, sin = by
-    first, second = x.chunk(2, -1)
-    turned = torch.cat((-second, first), -1)
-    return (x * cos + turned * sin).to(x.dtype)
+    first, second = x.float().chunk(2, -1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), -1).to(x.dtype)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, p: float) -> Tensor:
@@ -82,8 +80,7 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None, angles: Rotary | None = None) -> Tensor:
         """x (batch, seq, hidden) -> the same shape. bias: see attention_bias. angles: turn query and key by them."""
-        query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if angles is not None:
-            query, key = rotate(query, angles), rotate(key, angles)
-        mixed = attend(query, key, value, bias, self.dropout if self.training else 0.0)
+        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key = qkv[:2] if angles is None else rotate(qkv[:2], angles)
+        mixed = attend(query, key, qkv[2], bias, self.dropout if self.training else 0.0)
         return self.out(mixed.transpose(1, 2).flatten(-2))

@@ -7,9 +7,8 @@ chosen block is searched.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-_BLOCK = 256
+_LARGEST_BLOCK = 256
 
 
 @torch.no_grad()
@@ -17,13 +16,18 @@ def draw_tokens(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """One id for each row: log_probabilities (..., vocab) float32, uniforms (...) in [0, 1) -> (...) int64. Carries
     no gradient."""
     probabilities = log_probabilities.exp()
-    vocab = probabilities.shape[-1]
-    blocks = pad(probabilities, (0, -vocab % _BLOCK)).unflatten(-1, (-1, _BLOCK))
+    size = _block_size(probabilities.shape[-1])
+    blocks = probabilities.unflatten(-1, (-1, size))
     masses = blocks.sum(-1)
     block, rest = _invert(masses, uniforms * masses.sum(-1))
-    chosen = blocks.gather(-2, block[..., None, None].expand(*block.shape, 1, _BLOCK)).squeeze(-2)
+    chosen = blocks.gather(-2, block[..., None, None].expand(*block.shape, 1, size)).squeeze(-2)
     within, _ = _invert(chosen, rest)
-    return block * _BLOCK + within
+    return block * size + within
+
+
+def _block_size(vocab: int) -> int:
+    """The largest divisor of vocab up to _LARGEST_BLOCK: blocks are then views, and nothing is padded or copied."""
+    return next(size for size in range(_LARGEST_BLOCK, 0, -1) if vocab % size == 0)
 
 
 def _invert(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

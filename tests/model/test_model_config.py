@@ -71,5 +71,5 @@ def test_sizes_that_do_not_fit_are_refused(settings: dict[str, object], words: s
 
 
 def test_a_generator_size_is_a_fraction() -> None:
-    with pytest.raises(ValueError, match="size is 1.5"):
+    with pytest.raises(ValueError, match=r"size is 1\.5"):
         GeneratorConfig(size=1.5)
