@@ -86,6 +86,11 @@ class RunConfig(Section):
                 f"data.sequence_length {self.data.sequence_length} is longer than model.max_positions {positions}: "
                 "raise model.max_positions or shorten the sequences"
             )
+        if self.data.segments == "paper" and self.model.body == "modernbert":
+            raise ValueError(
+                "data.segments paper needs token types, which the modernbert body does not have: "
+                "set data.segments to none, or model.body to electra"
+            )
         if self.data.block_tokens < self.data.sequence_length:
             raise ValueError(
                 f"data.block_tokens {self.data.block_tokens} is smaller than data.sequence_length "

@@ -94,8 +94,7 @@ def connected(config: RayConfig) -> Iterator[Workers]:
             else:
                 _join(address, folder)
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        at = ray.get_runtime_context().gcs_address
-        where = f"the Ray cluster at {at}" if address else "a local Ray"
+        where = f"the Ray cluster at {address}" if address else "a local Ray"
         get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
         yield Workers(where, cpus)
     finally:
@@ -130,12 +129,15 @@ def _join(address: str, folder: Path) -> None:
     import ray
 
     try:
-        ray.init(address=address, runtime_env=_code_to_send(folder), log_to_driver=False, logging_level="error")
+        _check_answers(address)
+        os.environ["RAY_ADDRESS"] = address
+        # "auto" takes that, and the cluster's token, where this machine has one.
+        ray.init(address="auto", runtime_env=_code_to_send(folder), log_to_driver=False, logging_level="error")
     except Exception as error:
         raise UserError(
-            f"cannot connect to the Ray cluster at {_told(address)}: {_first_line(error)}\n"
+            f"cannot connect to the Ray cluster at {address}: {_first_line(error)}\n"
             "Start one (ray start --head), mend ray.address or RAY_ADDRESS, or set ray.address=local. "
-            "A cluster that wants a token needs RAY_AUTH_MODE=token here too."
+            "A cluster that wants a token needs RAY_AUTH_MODE=token and the token here too."
         ) from error
 
 
@@ -149,29 +151,25 @@ def _code_to_send(folder: Path) -> dict[str, Any]:
 
 def _cluster_address(wanted: str) -> str | None:
     """What to give ray.init to join a cluster, None for a local Ray."""
-    if wanted == "local":
-        return None
+    if wanted == "auto" and os.environ.get("RAY_ADDRESS") not in (None, "", "auto"):
+        wanted = os.environ["RAY_ADDRESS"]
     if wanted != "auto":
-        return wanted
-    if os.environ.get("RAY_ADDRESS"):
-        return "auto"
+        return None if wanted == "local" else wanted
     noted = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
     address = noted.read_text().strip() if noted.is_file() else ""
-    return "auto" if address and _answers(address) else None
-
-
-def _told(address: str) -> str:
-    return os.environ.get("RAY_ADDRESS", "this machine") if address == "auto" else address
-
-
-def _answers(address: str) -> bool:
-    """Whether something listens there: the note of a cluster outlives the cluster."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
-    except (OSError, ValueError):
-        return False
-    return True
+        _check_answers(address)
+    except (OSError, ValueError):  # no cluster, or the note of one that is gone
+        return None
+    return address
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError or ValueError where nothing listens at host:port: Ray itself would wait for it without end."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ValueError("not HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def in_ray_job() -> bool:

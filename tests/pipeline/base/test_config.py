@@ -85,9 +85,18 @@ def test_mistakes_on_the_command_line(setting: str, message: str) -> None:
     assert message in refused(setting)
 
 
+def test_segments_need_token_types() -> None:
+    assert "which the modernbert body does not have" in refused(
+        "model.body=modernbert", "model.embedding_size=null", "data.segments=paper"
+    )
+
+
 def test_messages_name_file_and_line(tmp_path: Path) -> None:
     text = "run_dir: x\ntrain:\n  steps: 3\n  stpes: 4\n"
-    assert refused(text=text, folder=tmp_path) == f"{tmp_path}/my.yaml:4: unknown key train.stpes; did you mean train.steps?"
+    assert (
+        refused(text=text, folder=tmp_path)
+        == f"{tmp_path}/my.yaml:4: unknown key train.stpes; did you mean train.steps?"
+    )
     text = "run_dir: x\nmodel:\n  generator:\n    size: 3.0\n"
     assert refused(text=text, folder=tmp_path).startswith(f"{tmp_path}/my.yaml:3: model.generator: ")
     assert "my.yaml:3: key seed was already set in line 1" in refused(text="seed: 1\n\nseed: 2\n", folder=tmp_path)
@@ -102,7 +111,9 @@ def test_several_mistakes_are_told_together() -> None:
 
 
 def test_numbers_as_people_write_them() -> None:
-    config = load_config(None, ["optimizer.lr=1e-4", "optimizer.eps=1E-08", "deepspeed.zero_optimization.reduce_bucket_size=5e8"])
+    config = load_config(
+        None, ["optimizer.lr=1e-4", "optimizer.eps=1E-08", "deepspeed.zero_optimization.reduce_bucket_size=5e8"]
+    )
     assert (config.optimizer.lr, config.optimizer.eps) == (1e-4, 1e-8)
     assert config.deepspeed["zero_optimization"]["reduce_bucket_size"] == 5e8
 
