@@ -48,8 +48,8 @@ def kind_of(path: str) -> tuple[str, str] | None:
     return (kind, packing) if kind in KINDS else None
 
 
-def find_files(paths: Sequence[str]) -> list[InputFile]:
-    """All input files in reading order. UserError for a missing, empty or unreadable entry, naming each."""
+def find_files(paths: Sequence[str], run_dir: Path | None = None) -> list[InputFile]:
+    """All input files in reading order, but none below run_dir. UserError for what is missing, empty or unreadable."""
     found: dict[str, InputFile] = {}
     problems: list[str] = []
     for entry in paths:
@@ -59,11 +59,13 @@ def find_files(paths: Sequence[str]) -> list[InputFile]:
             problems.append(str(error))
             continue
         for file in files:
-            found.setdefault(os.path.realpath(file.path), file)
+            place = os.path.realpath(file.path)
+            if run_dir is None or not Path(place).is_relative_to(run_dir):
+                found.setdefault(place, file)
     if problems:
         raise UserError("corpus.paths:\n  " + "\n  ".join(problems))
     if not found:
-        raise UserError(f"corpus.paths is empty: name files, folders or globs of {WANTED}.")
+        raise UserError(f"corpus.paths names no file outside run_dir: give files, folders or globs of {WANTED}.")
     return list(found.values())
 
 

@@ -25,7 +25,7 @@ def run(config: RunConfig) -> None:
     folder = RunFolder(Path(config.run_dir).absolute())
     if is_done(config, folder):
         return
-    inputs = read_inputs(config)
+    inputs = read_inputs(config, folder)
     with lock_folder(folder.path):
         setup_logging(folder)
         write_atomic(folder.config, dump_config(config))
@@ -42,7 +42,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     folder = RunFolder(Path(config.run_dir).absolute())
     if is_done(config, folder):
         return [("already done", str(folder.manifest))]
-    inputs = read_inputs(config)
+    inputs = read_inputs(config, folder)
     tokenizer = config.tokenizer
     trained = f"{tokenizer.vocab_size:,} pieces, trained on at most {tokenizer.sample_bytes:,} bytes of the corpus"
     return [

@@ -80,7 +80,7 @@ def _changed_files(config: RunConfig, folder: RunFolder) -> list[str]:
         return []
     then: dict[str, int] = dict(read_json(inputs_path(folder))["files"])
     try:
-        now = {file.path: file.size for file in find_files(config.corpus.paths)}
+        now = {file.path: file.size for file in find_files(config.corpus.paths, folder.path.resolve())}
     except UserError as error:
         get_logger().info(f"the corpus cannot be compared with what was read: {error}")
         return []

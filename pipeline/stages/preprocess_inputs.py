@@ -43,10 +43,10 @@ def is_done(config: RunConfig, folder: RunFolder) -> bool:
     return True
 
 
-def read_inputs(config: RunConfig) -> Inputs:
+def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
     """Finds and checks the input files and the given tokenizer. UserError for what cannot be used."""
     codec = load_codec(config.tokenizer.path) if config.tokenizer.path is not None else None
-    files = find_files(config.corpus.paths)
+    files = find_files(config.corpus.paths, folder.path.resolve())
     tasks = plan_tasks(files, config.corpus.task_bytes)
     if not tasks:
         raise UserError(

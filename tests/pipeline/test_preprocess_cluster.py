@@ -37,7 +37,7 @@ def free_ports(count: int) -> list[int]:
 def started(stack: ExitStack, environment: dict[str, str], *options: str) -> None:
     """A raylet that lives until the stack is left."""
     fixed = ["--block", "--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
-    log = stack.enter_context(open(Path(environment["RAY_TEST_LOGS"]) / f"{len(options)}.log", "w"))
+    log = stack.enter_context((Path(environment["RAY_TEST_LOGS"]) / f"{len(options)}.log").open("w"))
     process = subprocess.Popen([RAY, "start", *fixed, *options], env=environment, stdout=log, stderr=log)
 
     def stop() -> None:
