@@ -17,8 +17,7 @@ Rotary = tuple[Tensor, Tensor]
 
 
 def document_groups(ids: Tensor, documents: Tensor | None) -> Tensor:
-    """(batch, seq): tokens of one number attend to each other. Documents as given; padding is a group of its own,
-    -1."""
+    """(batch, seq): tokens of one number attend to each other. Documents as given; padding is a group, -1."""
     groups = torch.zeros_like(ids) if documents is None else documents
     return groups.masked_fill(ids == PAD_ID, -1)
 
@@ -57,8 +56,10 @@ def rotate(x: Tensor, by: Rotary) -> Tensor:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, p: float) -> Tensor:
-    """Softmax(query key' / sqrt(head_size) + bias) value; each (batch, heads, seq, head_size). p: dropout of the
-    probabilities."""
+    """Softmax(query key' / sqrt(head_size) + bias) value, the probabilities dropped at rate p.
+
+    query, key, value (batch, heads, seq, head_size) -> the same; bias: see attention_bias.
+    """
     if query.device.type != "cpu":
         bias = None if bias is None else bias.to(query.dtype)
         return scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=p)

@@ -59,8 +59,7 @@ class ModelConfig:
     layer_norm_eps: float | None = None
     """None: 1e-12 for electra, 1e-5 for modernbert."""
     local_window: int = 128
-    """modernbert: a token of a local layer sees local_window // 2 tokens on each side; transformers'
-    local_attention."""
+    """modernbert: local layers see local_window // 2 tokens on each side (transformers' local_attention)."""
     global_every: int = 3
     """modernbert: layers 0, global_every, 2 * global_every ... attend to everything, the others locally."""
     rope_theta: float = 160_000.0

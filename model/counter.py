@@ -27,8 +27,7 @@ class Stream(IntEnum):
 
 
 def random_bits(seed: int, stream: Stream, sample: Tensor, positions: Tensor) -> Tensor:
-    """Non-negative int64, 63 random bits, (batch, n). sample (batch,): global indices; positions (batch, n) or (1,
-    n)."""
+    """63 random bits each, int64 (batch, n). sample (batch,): global indices; positions (batch, n) or (1, n)."""
     key = (seed * _GOLDEN + stream * _MULTIPLIERS[0]) % _WORD
     row = _mix(_mix(sample + _signed(key)) ^ _signed(key))
     return _mix(row[:, None] + positions * _signed(_GOLDEN)) & _signed(_WORD // 2 - 1)

@@ -12,8 +12,7 @@ FORWARD_AND_BACKWARD = 3
 
 
 def encoder_flops(config: EncoderConfig, batch: int, seq: int) -> float:
-    """Forward pass over (batch, seq) tokens. Attention counts all pairs: a local window or documents spare nothing
-    here."""
+    """Forward pass over (batch, seq) tokens. Attention counts all pairs: local windows and documents spare nothing."""
     hidden, tokens = config.hidden_size, batch * seq
     ffn_matrices = 3 if config.body == "modernbert" else 2  # GeGLU has a gate
     weights = 4 * hidden**2 + ffn_matrices * hidden * config.ffn_size

@@ -28,8 +28,7 @@ class LanguageHead(nn.Module):
 
 
 class DetectionHead(nn.Module):
-    """Dense, GELU (modernbert: LayerNorm), and one logit z: sigmoid(z) is the probability that the token was
-    replaced."""
+    """Dense, GELU (modernbert: LayerNorm), and one logit z: the token was replaced with probability sigmoid(z)."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()

@@ -14,8 +14,7 @@ from model.config import SPECIAL_IDS
 
 BINS = 8192
 SCORES = (-20.0, 20.0)
-"""Range of the binned logits, steps of 0.005. Equal bins of the probability would lump all confident scores
-together."""
+"""Range of the binned logits, steps of 0.005. Equal bins of the probability would lump confident scores together."""
 DOUBLINGS = (0.0, 64.0)
 """Range of the binned log2(count + 1) of a piece, steps of 1/128."""
 
@@ -28,8 +27,10 @@ def total(values: Tensor) -> Tensor:
 
 
 def language_sums(log_probabilities: Tensor, targets: Tensor, sampled: Tensor, chosen: Tensor) -> Sums:
-    """How well the masked tokens are guessed. log_probabilities (batch, k, vocab); targets, sampled, chosen (bool)
-    (batch, k)."""
+    """How well the masked tokens are guessed.
+
+    log_probabilities (batch, k, vocab); targets, sampled (batch, k); chosen (batch, k) bool: where there is one.
+    """
     return {
         "generator/right": total((log_probabilities.argmax(-1) == targets) & chosen),
         "generator/sampled_right": total((sampled == targets) & chosen),
@@ -53,8 +54,7 @@ def language_metrics(sums: Sums) -> dict[str, float]:
 
 
 def detection_sums(logits: Tensor, fake: Tensor, real: Tensor) -> Sums:
-    """How well replaced tokens are told. logits, fake, real (batch, seq); real (bool): replaced or not, neither is
-    padding."""
+    """How well replaced tokens are told. logits, fake, real (batch, seq); padding is neither fake nor real."""
     said = logits > 0
     return {
         "discriminator/fakes": total(fake),
@@ -65,8 +65,7 @@ def detection_sums(logits: Tensor, fake: Tensor, real: Tensor) -> Sums:
 
 
 def frequency_sums(corrupted: Tensor, fake: Tensor, real: Tensor, frequency: Tensor) -> Sums:
-    """Histograms of the count of the piece that stands at each position. corrupted, fake, real (batch, seq);
-    frequency (vocab,)."""
+    """Histograms of how frequent the pieces are. corrupted, fake, real (batch, seq); frequency (vocab,)."""
     doublings = (frequency.double() + 1).log2()
     return _histograms("discriminator/frequency", doublings[corrupted], DOUBLINGS, fake, real)
 

@@ -26,8 +26,7 @@ class Network(nn.Module):
         self.encoder = bodies[config.body](config, embeddings)
 
     def encode(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
-        """ids, groups, segments (batch, seq) -> (batch, seq, hidden). Raises ValueError if seq is more than
-        max_positions."""
+        """ids, groups, segments (batch, seq) -> (batch, seq, hidden). Raises ValueError past max_positions."""
         if ids.shape[1] > self.config.max_positions:
             raise ValueError(
                 f"a sequence of {ids.shape[1]} tokens, but max_positions is {self.config.max_positions}: "
@@ -50,8 +49,7 @@ class MaskedLanguageModel(Network):
         return self.head(hidden.gather(1, at))
 
     def logits(self, ids: Tensor, documents: Tensor | None = None, segments: Tensor | None = None) -> Tensor:
-        """Logits at every position, (batch, seq, vocab). ids, documents, segments (batch, seq); [PAD] is not attended
-        to."""
+        """Logits everywhere, (batch, seq, vocab). ids, documents, segments (batch, seq); [PAD] is not attended to."""
         return self.head(self.encode(ids, document_groups(ids, documents), segments))
 
 

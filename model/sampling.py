@@ -13,8 +13,7 @@ _LARGEST_BLOCK = 256
 
 @torch.no_grad()
 def draw_tokens(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
-    """One id for each row: log_probabilities (..., vocab) float32, uniforms (...) in [0, 1) -> (...) int64. Carries
-    no gradient."""
+    """An id for each row, without gradient. log_probabilities (..., vocab), uniforms (...) in [0, 1) -> (...)."""
     probabilities = log_probabilities.exp()
     size = _block_size(probabilities.shape[-1])
     blocks = probabilities.unflatten(-1, (-1, size))
@@ -31,8 +30,10 @@ def _block_size(vocab: int) -> int:
 
 
 def _invert(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """First index whose cumulative weight exceeds target, and what is left of target before it. weights (..., n),
-    target (...)."""
+    """First index whose cumulative weight exceeds target, and what is left of target before it.
+
+    weights (..., n), target (...) -> (...), (...).
+    """
     cumulative = weights.cumsum(-1)
     total = cumulative[..., -1]
     # Rounding may lift the target to the total: just below it, the index found always has weight.

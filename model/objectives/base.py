@@ -44,8 +44,8 @@ class Objective(nn.Module):
     """Frozen, keyword-only dataclass of the objective's own settings, checked in its __post_init__ (ValueError)."""
 
     compute_dtype: torch.dtype | None = None
-    """torch.bfloat16 or float16: the networks run under autocast over float32 parameters; softmax, LayerNorm,
-    sampling and losses stay float32. None: as the parameters are."""
+    """torch.bfloat16 or float16: the networks run under autocast over float32 parameters, while softmax, LayerNorm,
+    sampling and losses stay float32. None: everything as the parameters are."""
 
     def __init__(self, model: ModelConfig, config: Any, vocab_size: int, seed: int) -> None:
         super().__init__()

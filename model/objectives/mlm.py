@@ -91,8 +91,7 @@ class Mlm(Objective):
         return FORWARD_AND_BACKWARD * (encoder_flops(config, batch, seq) + language_head_flops(config, rows))
 
     def _guess(self, batch: Batch) -> tuple[Masked, Tensor, Tensor]:
-        """The masked batch, log probabilities (batch, k, vocab) float32, and the cross-entropy summed over
-        positions."""
+        """The masked batch, log probabilities (batch, k, vocab) float32, cross-entropy summed over the positions."""
         config = self.config
         masked = mask_tokens(
             batch.ids,
