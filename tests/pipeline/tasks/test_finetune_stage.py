@@ -203,7 +203,7 @@ def test_both_our_bodies_and_networks_can_be_fine_tuned(tmp_path: Path, body: st
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "words"), [("sst2", True), ("chnsenticorp", False)])
 def test_real_files_are_taken_as_they_are(tmp_path: Path, real_data: Path, task: str, words: bool) -> None:
-    """Whole files are read and checked; a few texts of each are trained on (docs/finetune.md has whole runs)."""
+    """Whole files are read and checked; a few texts of each are trained on."""
     folder = real_data / "bench" / task
     found = sorted(path.name.partition(".")[0] for path in folder.glob("*.jsonl.zst"))
     whole = {f"finetune.{split}": folder / f"{split}.jsonl.zst" for split in found}
