@@ -109,10 +109,10 @@ def test_pruning_keeps_the_newest_complete_ones(folder: RunFolder) -> None:
 
 
 def changed(values: dict[str, Any]) -> RunConfig:
-    config = RunConfig(run_dir="a", train={"steps": 10})
-    return config.model_validate(
-        config.to_dict() | {k: config.to_dict()[k] | v if isinstance(v, dict) else v for k, v in values.items()}
-    )
+    plain = RunConfig(run_dir="a", train={"steps": 10}).to_dict()
+    for key, value in values.items():
+        plain[key] = plain[key] | value if isinstance(value, dict) else value
+    return RunConfig.model_validate(plain)
 
 
 @pytest.mark.parametrize(
@@ -128,9 +128,7 @@ def changed(values: dict[str, Any]) -> RunConfig:
         ({"seed": 3}, "seed"),
     ],
 )
-def test_a_changed_config_names_the_key_and_what_may_change(
-    folder: RunFolder, values: dict[str, Any], key: str
-) -> None:
+def test_a_changed_config_names_the_key(folder: RunFolder, values: dict[str, Any], key: str) -> None:
     path = write(folder, 4, changed({}))
     with pytest.raises(UserError) as error:
         check_unchanged(path, changed(values), TrainState(step=4))

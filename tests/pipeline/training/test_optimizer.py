@@ -1,5 +1,7 @@
 """The optimizer against a formula written out in float64, and what it decays."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ from torch import nn
 
 from pipeline.base.sections import OptimizerConfig
 from pipeline.training.optimizer import STEADY_STEP, build_optimizer, decays, first_step, parameter_groups, prime
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def module() -> nn.Module:
