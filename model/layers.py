@@ -2,14 +2,16 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import layer_norm
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation in float32, whatever autocast does to its input."""
+    """Layer normalisation in float32, whatever the type of its input and its parameters (half under DeepSpeed's fp16)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., width) of any type -> (..., width) float32."""
-        return super().forward(x.float())
+        bias = None if self.bias is None else self.bias.float()
+        return layer_norm(x.float(), self.normalized_shape, self.weight.float(), bias, self.eps)
 
 
 @torch.no_grad()

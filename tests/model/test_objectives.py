@@ -97,7 +97,7 @@ def test_the_seed_decides_the_weights_and_torchs_state_stays(name: str, body: st
         else:
             assert float(p.detach().abs().max()) <= 0.04  # cut at two standard deviations of 0.02
     large = torch.cat([p.flatten() for (_, p), _, _ in pairs if p.dim() == 2])
-    assert abs(float(large.detach().std()) - 0.02 * 0.8796) < 2e-4  # a normal distribution cut there has 0.88 of its deviation
+    assert abs(float(large.detach().std()) - 0.02 * 0.8796) < 2e-4  # what is left of it after the cut
 
 
 @pytest.mark.parametrize(("name", "body"), GRID)

@@ -62,6 +62,17 @@ def test_softmax_norms_losses_and_samples_are_float32_under_autocast(
     assert seen["softmax"] == seen["norm"] == seen["sample"] == {torch.float32}
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_norms_with_low_precision_parameters_compute_in_float32(kind: torch.dtype, bias: bool) -> None:
+    """DeepSpeed's fp16 keeps the parameters in half precision."""
+    norm = LayerNorm(8, bias=bias).to(kind)
+    x = torch.randn(3, 8, generator=torch.Generator().manual_seed(0)) * 1000
+    found = norm(x.to(kind))
+    assert found.dtype == torch.float32
+    assert_close(found, torch.nn.functional.layer_norm(x.to(kind).float(), (8,)), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(("name", "body"), GRID)
 def test_dropout_of_0_draws_no_random_number_and_above_it_does(name: str, body: str) -> None:
     batch = tiny_batch()
