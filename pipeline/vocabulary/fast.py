@@ -6,19 +6,20 @@ A special token's name in a text is that token, as users of `transformers` expec
 `split_special_tokens=True`.
 """
 
+import sentencepiece
 from sentencepiece import sentencepiece_model_pb2 as sentencepiece_proto
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from pipeline.base.errors import UserError
 from pipeline.vocabulary.codec import check_model, parse_model
-from pipeline.vocabulary.train import NORMALISATION, SPECIAL_PIECES
+from pipeline.vocabulary.train import ALWAYS_CHARACTERS, NORMALISATION, SPECIAL_PIECES
 
 SPACE = "\u2581"
 """What SentencePiece writes for a space."""
 
 _BREAK = "\u0001"
-"""A character that our normalisation deletes."""
+"""A control character that most tables delete."""
 
 _PIECE = sentencepiece_proto.ModelProto.SentencePiece
 
@@ -59,9 +60,9 @@ def _backend(proto: sentencepiece_proto.ModelProto) -> Tokenizer:
             "Hugging Face twin. Train one without these options."
         )
     tokenizer = Tokenizer(_bpe(proto) if trainer.model_type == trainer.BPE else _unigram(proto))
-    tokenizer.normalizer = _normalizer(spec)
+    tokenizer.normalizer = _normalizer(proto)
     prepend = "first" if spec.add_dummy_prefix else "never"
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend, split=not _pieces_span_words(proto))
+    tokenizer.pre_tokenizer = _splitter(proto, prepend)
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(SPACE, prepend)])
     _, _, begin, end, _ = SPECIAL_PIECES
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -73,24 +74,48 @@ def _backend(proto: sentencepiece_proto.ModelProto) -> Tokenizer:
     return tokenizer
 
 
-def _normalizer(spec: sentencepiece_proto.NormalizerSpec) -> normalizers.Normalizer:
-    """SentencePiece's table, then its rules for spaces.
+def _normalizer(proto: sentencepiece_proto.ModelProto) -> normalizers.Normalizer:
+    """SentencePiece's table of rules, then what it does to spaces.
 
     `Precompiled` looks up whole grapheme clusters of up to 5 bytes and, where only the start of one is in the table,
-    loses the rest (U+00AA U+0301 becomes "a"). With rules of single code points a cluster may be broken first: _BREAK
-    goes before everything but printable ASCII, and the table deletes it again.
+    loses the rest (U+00AA U+0301 becomes "a"). So clusters are broken first: _BREAK goes before everything but
+    printable ASCII, and is deleted again. Rules of several code points, which our own tables do without, are lost by
+    that; they compose characters, and NFC does nearly the same.
     """
+    spec = proto.normalizer_spec
     steps: list[normalizers.Normalizer] = []
-    if spec.name == NORMALISATION:
-        steps.append(normalizers.Replace(Regex(r"(?!\A)(?=[^\x20-\x7E])"), _BREAK))
     if spec.precompiled_charsmap:
+        normal = sentencepiece.SentencePieceProcessor(model_proto=proto.SerializeToString()).normalize
+        steps.append(normalizers.Replace(Regex(r"(?!\A)(?=[^\x20-\x7E])"), _BREAK))
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+        if _BREAK in normal(f"a{_BREAK}"):
+            steps.append(normalizers.Replace(_BREAK, ""))
+        if "\xe9" in normal("e\u0301"):
+            steps.append(normalizers.NFC())
+    if spec.add_dummy_prefix:
+        first = SPACE if spec.remove_extra_whitespaces else f"[ {SPACE}]"
+        steps.append(normalizers.Replace(Regex(rf"\A{first}"), SPACE * 2))
     if spec.remove_extra_whitespaces:
         steps.append(normalizers.Replace(Regex(" {2,}"), " "))
-        steps.append(normalizers.Replace(Regex(r" \z"), ""))
+        steps.append(normalizers.Replace(Regex(rf"[ {SPACE}]+\z"), ""))
         if not spec.add_dummy_prefix:
             steps.append(normalizers.Replace(Regex(r"\A "), ""))
     return normalizers.Sequence(steps)
+
+
+def _splitter(proto: sentencepiece_proto.ModelProto, prepend: str) -> pre_tokenizers.PreTokenizer:
+    """Words, where no piece reaches over a space.
+
+    Where a model cannot spell the name of a special or byte piece (ours always can), a text's "<0x0A>" would be looked
+    up as that piece: such names are cut after their first character.
+    """
+    pieces = [piece.piece for piece in proto.pieces if piece.type in (_PIECE.NORMAL, _PIECE.USER_DEFINED)]
+    words = pre_tokenizers.Metaspace(SPACE, prepend, split=not any(SPACE in piece[1:] for piece in pieces))
+    if set(ALWAYS_CHARACTERS) <= set(pieces):
+        return words
+    names = "|".join(name[1:-1] for name in SPECIAL_PIECES)
+    inside = Regex(rf"(?<=<)(?=0x[0-9A-F]{{2}}>)|(?<=\[)(?=({names})\])")
+    return pre_tokenizers.Sequence([words, pre_tokenizers.Split(inside, "isolated")])
 
 
 def _unigram(proto: sentencepiece_proto.ModelProto) -> models.Unigram:
@@ -127,8 +152,3 @@ def _bpe(proto: sentencepiece_proto.ModelProto) -> models.BPE:
     unknown = SPECIAL_PIECES[1]
     byte_fallback = proto.trainer_spec.byte_fallback
     return models.BPE(pieces, merges, unk_token=unknown, fuse_unk=True, byte_fallback=byte_fallback)
-
-
-def _pieces_span_words(proto: sentencepiece_proto.ModelProto) -> bool:
-    """Whether a piece has a space after its first character, so that words cannot be cut apart beforehand."""
-    return any(SPACE in piece.piece[1:] for piece in proto.pieces if piece.type != _PIECE.UNUSED)
