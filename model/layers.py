@@ -6,7 +6,7 @@ from torch.nn.functional import layer_norm
 
 
 class LayerNorm(nn.LayerNorm):
-    """Layer normalisation in float32, whatever the type of its input and its parameters (half under DeepSpeed's fp16)."""
+    """Layer normalisation in float32, whatever the type of input and parameters (DeepSpeed's fp16 makes both half)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., width) of any type -> (..., width) float32."""
