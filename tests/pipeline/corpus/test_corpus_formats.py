@@ -149,3 +149,9 @@ def test_valid_texts(text: str) -> None:
 @pytest.mark.parametrize("text", ["", " ", "\u200b\u200d", "\x00\x1b\x7f", "\u3000\u2028", "\ufeff", "\u00ad"])
 def test_texts_without_a_visible_character(text: str) -> None:
     assert fault_of(text) in ("empty text", "no visible character")
+
+
+def test_real_corpus(real_data: Path) -> None:
+    found = read_all(real_data / "corpus" / "en" / "en-00.jsonl.zst")
+    assert len(found) == 1_696  # these two figures stand in the corpus's own description
+    assert sum(len(record.text.encode()) for record in found if record.text is not None) == 17_877_121
