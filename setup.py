@@ -1,12 +1,14 @@
 """Packages and their pinned dependencies; constraints.txt pins everything below them."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="electra-pretraining",
     version="0.1.0",
     description="Distributed ELECTRA pretraining: Ray, SentencePiece, WebDataset, DeepSpeed ZeRO, MLflow.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.13",
     packages=[*find_packages(include=["model*", "pipeline*", "cluster*"]), "configs"],

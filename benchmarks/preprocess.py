@@ -82,7 +82,7 @@ def main() -> None:
             for workers, label in ((1, "stage, 1 worker"), (2, "stage, 2 workers")):
                 seconds[label].append(stage(corpus, tokenizer, scratch / f"run-{number}-{workers}", workers))
     print(
-        f"\n{megabytes:.1f} MB of text, {len(texts):,} documents, {VOCABULARY:,} pieces, {chosen.rounds} rounds, medians\n"
+        f"\n{megabytes:.1f} MB of text, {len(texts):,} texts, {VOCABULARY:,} pieces, {chosen.rounds} rounds, medians\n"
     )
     print("| what | seconds | MB/s | x SentencePiece |\n|---|---|---|---|")
     reference = statistics.median(seconds["SentencePiece alone, 1 core"])

@@ -3,7 +3,7 @@
     python benchmarks/step.py [--shape small] [--batch 16] [--seq 128] [--rounds 5] [--threads 2] [--precision bf16]
 
 The baseline is ElectraForMaskedLM and ElectraForPreTraining trained jointly with tied tables and fused AdamW: logits at
-all positions, as those classes have it, and samples drawn at the masked ones. Same batch, dropout and sizes; one process.
+all positions, as those classes have it, and samples drawn at the masked ones. Same batch, dropout and sizes.
 """
 
 import argparse

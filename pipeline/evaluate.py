@@ -1,4 +1,4 @@
-"""A checkpoint on the validation split: `python pipeline/evaluate.py --help`. The stage is pipeline/stages/evaluate.py."""
+"""A checkpoint on the validation split: see `--help`. The stage itself is pipeline/stages/evaluate.py."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A checkpoint to Hugging Face folders: `python pipeline/export.py --help`. The stage is pipeline/stages/export.py."""
+"""A checkpoint to Hugging Face folders: see `--help`. The stage itself is pipeline/stages/export.py."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A text classifier on top of an export: `python pipeline/finetune.py --help`. The stage is pipeline/stages/finetune.py."""
+"""A text classifier on top of an export: see `--help`. The stage itself is pipeline/stages/finetune.py."""
 
 import sys
 from pathlib import Path

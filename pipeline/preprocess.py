@@ -1,4 +1,4 @@
-"""Corpus to tokenizer and tar shards: `python pipeline/preprocess.py --help`. The stage is pipeline/stages/preprocess.py."""
+"""Corpus to tokenizer and tar shards: see `--help`. The stage itself is pipeline/stages/preprocess.py."""
 
 import sys
 from pathlib import Path

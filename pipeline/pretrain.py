@@ -1,4 +1,4 @@
-"""Shards to checkpoints: `python pipeline/pretrain.py --help`. The stage is pipeline/stages/pretrain.py."""
+"""Shards to checkpoints: see `--help`. The stage itself is pipeline/stages/pretrain.py."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The structure that the docs promise: arrows point one way, files and functions stay short, package files stay empty."""
+"""The structure that the docs promise: arrows point one way, files and functions are short, package files empty."""
 
 import ast
 from collections.abc import Iterator
