@@ -82,7 +82,7 @@ def _address_of(interface: str, probe: socket.socket) -> str | None:
 
 
 def _complete_environment() -> None:
-    if not torch.cuda.is_available():
+    if not torch.accelerator.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if "RANK" not in os.environ:
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}

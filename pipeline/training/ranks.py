@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.base.errors import UserError
+from pipeline.training.launcher import LauncherWatch
 
 T = TypeVar("T")
 STOPPING, FAILED = 1, 2
@@ -28,6 +29,7 @@ class Ranks:
         self.rank, self.world = rank, world
         self.device = device or torch.device("cpu")
         self.stopping = False
+        self._launcher = LauncherWatch()
         self._failure: UserError | None = None
         self._host = None
         if world > 1 and dist.get_backend() != "gloo":
@@ -73,8 +75,8 @@ class Ranks:
             return None
 
     def agreed_to_stop(self) -> bool:
-        """Whether any rank has been asked to stop. Raises the UserError that an `attempt` of any rank has met."""
-        news = FAILED if self._failure else STOPPING if self.stopping else 0
+        """Whether any rank was asked to stop, or lost its launcher. Raises any rank's UserError of an `attempt`."""
+        news = FAILED if self._failure else STOPPING if self.stopping or self._launcher.gone() else 0
         if self.world > 1:
             worst = torch.tensor([news])
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=self._host)
