@@ -52,7 +52,8 @@ def model_card(facts: Facts, name: str, class_name: str, auto_class: str, parame
         "## Use",
         "```python\n"
         f"from transformers import {auto_class}, AutoTokenizer\n\n"
-        f'tokenizer, model = (c.from_pretrained("{place}") for c in (AutoTokenizer, {auto_class}))\n```',
+        f'tokenizer = AutoTokenizer.from_pretrained("{place}")\n'
+        f'model = {auto_class}.from_pretrained("{place}")\n```',
         use.format(place=place),
         "## Origin",
         _origin(facts),
@@ -67,22 +68,20 @@ def model_card(facts: Facts, name: str, class_name: str, auto_class: str, parame
 def _head(facts: Facts, class_name: str) -> str:
     task = {"MaskedLM": "fill-mask", "TokenClassification": "token-classification"}.get(class_name.partition("For")[2])
     lines = ["---", "library_name: transformers", *([f"pipeline_tag: {task}"] if task else [])]
-    return "\n".join([*lines, "tags:", f"- {facts.config.model.body}", f"- {facts.config.objective.name}", "---"])
+    tags = sorted({facts.config.model.body, facts.config.objective.name})
+    return "\n".join([*lines, "tags:", *(f"- {tag}" for tag in tags), "---"])
 
 
 def _what(facts: Facts, name: str, class_name: str, parameters: int) -> str:
     if facts.config.objective.name == "mlm":
-        role = "a masked language model"
+        role = "A masked language model."
     elif name == "generator":
-        role = "the generator: a small masked language model that proposes replacements; kept for inspection"
+        role = "The generator: a smaller masked language model that proposed the replacements."
     else:
-        role = (
-            "the discriminator: for each token, whether it was replaced by the generator; "
-            "this is the network to fine-tune"
-        )
+        role = "The discriminator: for each token, whether the generator replaced it. This is the network to fine-tune."
     body = {"electra": "ELECTRA's body (Clark et al. 2020)", "modernbert": "ModernBERT's body (Warner et al. 2024)"}
     return (
-        f"`{class_name}`, {parameters:,} parameters, vocabulary of {facts.vocab_size:,} pieces: {role}. "
+        f"`{class_name}`, {parameters:,} parameters, vocabulary of {facts.vocab_size:,} pieces. {role} "
         f"{body[facts.config.model.body]}, objective `{facts.config.objective.name}`."
     )
 
