@@ -133,12 +133,30 @@ def _join(address: str, folder: Path) -> None:
         os.environ["RAY_ADDRESS"] = address
         # "auto" takes that, and the cluster's token, where this machine has one.
         ray.init(address="auto", runtime_env=_code_to_send(folder), log_to_driver=False, logging_level="error")
+        _unpack_everywhere()
     except Exception as error:
         raise UserError(
             f"cannot connect to the Ray cluster at {address}: {_first_line(error)}\n"
             "Start one (ray start --head), mend ray.address or RAY_ADDRESS, or set ray.address=local. "
             "A cluster that wants a token needs RAY_AUTH_MODE=token and the token here too."
         ) from error
+
+
+def _unpack_everywhere() -> None:
+    """Has every host unpack the code before any task imports it, this host last.
+
+    A second raylet of one host deletes and writes again what the first has unpacked, a job's working folder included:
+    files that this process keeps there by relative paths must be made afterwards.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    hosts = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    probe = ray.remote(num_cpus=0)(lambda: None)  # by value: it imports nothing of ours
+    for some in ([host for host in hosts if host != here], [here]):
+        pins = [NodeAffinitySchedulingStrategy(host, soft=True) for host in some]
+        ray.get([probe.options(scheduling_strategy=pin).remote() for pin in pins])
 
 
 def _code_to_send(folder: Path) -> dict[str, Any]:

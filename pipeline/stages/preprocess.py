@@ -26,13 +26,12 @@ def run(config: RunConfig) -> None:
     if is_done(config, folder):
         return
     inputs = read_inputs(config, folder)
-    with lock_folder(folder.path):
+    with connected(config.ray) as workers, lock_folder(folder.path):
         setup_logging(folder)
         write_atomic(folder.config, dump_config(config))
         with start_run(config, "preprocess", folder, parents={}) as tracker:
             began = time.monotonic()
-            with connected(config.ray) as workers:
-                manifest = Build(config, folder, inputs, workers).run()
+            manifest = Build(config, folder, inputs, workers).run()
             report_done(manifest, folder, inputs.files, tracker, time.monotonic() - began)
 
 
