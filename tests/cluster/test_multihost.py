@@ -90,12 +90,21 @@ def losses(folder: Path) -> list[float]:
 @pytest.fixture(scope="module")
 def local(folder: Path, environment: dict[str, str]) -> list[float]:
     """Losses of two ranks on this machine at ZeRO 1; the stages agree among each other (tests/pipeline/training)."""
-    line = [str(BIN / "deepspeed"), "--num_gpus=2", "--master_port=29611", "pipeline/pretrain.py"]
-    line += settings(folder, "local", 1)
-    done = subprocess.run(
-        line, env=environment, cwd=REPOSITORY, text=True, capture_output=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    line = [sys.executable, "pipeline/pretrain.py", *settings(folder, "local", 1)]
+    world = {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}
+    ranks = [
+        subprocess.Popen(
+            line, env={**environment, **world, "RANK": rank, "LOCAL_RANK": rank}, cwd=REPOSITORY, stderr=subprocess.PIPE
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        for process in ranks:
+            _, said = process.communicate(timeout=200)
+            assert process.returncode == 0, said.decode()
+    finally:
+        for process in ranks:
+            process.kill()
     return losses(folder / "local")
 
 
