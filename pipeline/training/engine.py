@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from model.objectives.base import Batch, Objective
@@ -32,12 +33,14 @@ class Engine:
         self.objective = make_objective(config, vocab_size).to(ranks.device)
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.objective.named_parameters()}
         optimizer = build_optimizer(config.optimizer, self.objective.named_parameters())
-        self.engine, *_ = deepspeed.initialize(
-            model=self.objective,
-            optimizer=optimizer,
-            config=deepspeed_config(config, ranks.world),
-            dist_init_required=False,
-        )
+        filled = deepspeed_config(config, ranks.world)
+        try:
+            self.engine, *_ = deepspeed.initialize(
+                model=self.objective, optimizer=optimizer, config=filled, dist_init_required=False
+            )
+        except ValidationError as error:  # DeepSpeed's own check of its sections
+            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            raise UserError(f"DeepSpeed refuses the deepspeed block of the config ({error.title}): {wrong}.") from None
         self.state: EngineState = engine_state(self.engine)
         self.state.prime(first_step(config.optimizer, 0))
         self.grad_norm: Tensor | float | None = None
@@ -57,7 +60,8 @@ class Engine:
             return loss.detach() * weight, sums
         whole = self._whole_norm()
         self.engine.step()
-        self.grad_norm = self.engine.get_global_grad_norm() / scale if whole is None else whole
+        kept = self.engine.get_global_grad_norm()  # None where zero_optimization.compute_grad_norm is off
+        self.grad_norm = whole if kept is None else kept / scale
         return loss.detach() * weight, sums
 
     def set_rate(self, rate: float) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
+from pipeline.training.deepspeed_keys import check_keys
 
 OTHERS_TASK = {
     "optimizer": "optimizer.* sets the optimizer",
@@ -20,6 +21,7 @@ OTHERS_TASK = {
     "pipeline": "the networks are not cut into pipeline stages",
     "tensor_parallel": "the networks are not cut into tensor-parallel parts",
     "sequence_parallel_size": "sequences are not cut over ranks",
+    "elasticity": "train.batch_size does not depend on the number of ranks as it is",
 }
 """Keys of DeepSpeed that would do a task twice, and who does it here."""
 
@@ -66,6 +68,7 @@ def deepspeed_config(config: RunConfig, world: int) -> dict[str, Any]:
     check_batch(config, world)
     zero_stage(config)
     given = config.deepspeed
+    check_keys(given)
     for key, why in OTHERS_TASK.items():
         if _enabled(given.get(key)):
             raise UserError(f"deepspeed.{key} cannot be set: {why}. Delete it.")

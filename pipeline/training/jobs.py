@@ -51,13 +51,14 @@ class Log:
         values |= {f"train/{k}": v for k, v in run.engine.objective.metrics(totals, training=True).items()}
         values |= {
             "train/lr": result.rate,
-            "train/grad_norm": float(run.engine.grad_norm or 0.0),
             "train/tokens_per_second": batch * length / seconds,
             "train/samples": state.samples,
             "train/flops": state.flops,
             "train/data_wait_fraction": waiting,
             "train/skipped_steps": state.skipped_steps,
         }
+        if run.engine.grad_norm is not None:
+            values["train/grad_norm"] = float(run.engine.grad_norm)
         if self.peak is not None:
             flops = run.engine.objective.flops(batch, length)
             values["train/mfu"] = flops / seconds / (self.peak * run.ranks.world)

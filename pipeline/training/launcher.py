@@ -1,8 +1,8 @@
 """Notices that the deepspeed launcher is gone, so that ranks do not train on as orphans.
 
 `deepspeed` starts a process a host (deepspeed.launcher.launch), which starts the ranks. On one host no signal
-is handed on to them, and after its death they would keep the machine and the run's folder. Only that launcher is watched: under
-others, and under none, the processes above may come and go. Linux only; elsewhere nothing is noticed.
+is handed on to them, and after its death they would keep the machine and the run's folder. Only that launcher is
+watched: under others, and under none, the processes above may come and go. Linux only; elsewhere nothing is noticed.
 """
 
 import os

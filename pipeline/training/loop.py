@@ -57,4 +57,4 @@ def stopped(state: TrainState, result: StepResult | None, save: Save) -> Preempt
     """Saves what is not saved yet; the exception that ends the stage."""
     if result is not None and not save.due(state.step):
         save.run(state, result)
-    return Preempted(f"stopped after step {state.step}, which is saved. The same command goes on from there.")
+    return Preempted(f"stopped; the same command goes on from step {state.step}.")

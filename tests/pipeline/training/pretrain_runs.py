@@ -102,9 +102,9 @@ def records(folder: RunFolder, cut_off: bool = False) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if not cut_off or line.endswith("\n")]
 
 
-def losses(folder: RunFolder, cut_off: bool = False) -> dict[int, float]:
-    """{step: train/loss}; no step stands there twice."""
-    found = [(line["step"], line["train/loss"]) for line in records(folder, cut_off) if "train/loss" in line]
+def losses(folder: RunFolder, cut_off: bool = False, name: str = "train/loss") -> dict[int, float]:
+    """{step: train/loss}, or of another figure; no step stands there twice."""
+    found = [(line["step"], line[name]) for line in records(folder, cut_off) if name in line]
     assert len(dict(found)) == len(found)
     return dict(found)
 

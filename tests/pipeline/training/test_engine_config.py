@@ -70,6 +70,7 @@ def test_fp16_keeps_the_users_loss_scale_settings() -> None:
         ({"torch_autocast": {"enabled": True}}, ("deepspeed.torch_autocast", "train.precision")),
         ({"zero_optimization": {"stage": 4}}, ("deepspeed.zero_optimization.stage", "0, 1, 2 or 3")),
         ({"zero_optimization": {"stage": "two"}}, ("deepspeed.zero_optimization.stage", "0, 1, 2 or 3")),
+        ({"gradient_cliping": 1.0}, ("deepspeed.gradient_cliping", "deepspeed.gradient_clipping")),
         ({"zero_optimization": 2}, ("deepspeed.zero_optimization", "mapping")),
         (
             {"zero_optimization": {"stage": 1, "offload_optimizer": {"device": "nvme"}}},

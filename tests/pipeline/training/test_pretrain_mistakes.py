@@ -10,6 +10,7 @@ from pipeline.base.files import lock_folder
 from pipeline.command import main
 from pipeline.training import save
 from pipeline.training.checkpoint import list_checkpoints, load_weights
+from pipeline.training.deepspeed_keys import KNOWN
 from pipeline.training.restore import load_objective
 from tests.pipeline.training.pretrain_runs import Workshop, losses, records
 
@@ -67,6 +68,7 @@ def test_a_changed_byte_in_a_shard(shop: Workshop, capsys: pytest.CaptureFixture
     [
         ("deepspeed.gradient_clipping=2.0", ("deepspeed.gradient_clipping", "optimizer.clip")),
         ("deepspeed.zero_optimization.stage=7", ("deepspeed.zero_optimization.stage", "0, 1, 2 or 3")),
+        ("deepspeed.zero_optimization.reduce_bucket_sizes=9", ("DeepSpeedZeroConfig", "reduce_bucket_sizes")),
         ("train.stpes=3", ("train.stpes", "train.steps")),
         ("data.sequence_length=2000", ("data.sequence_length", "model.max_positions")),
     ],
@@ -185,6 +187,25 @@ def test_dry_run_prints_a_plan_and_writes_nothing(shop: Workshop, capsys: pytest
         assert word in shown
     assert not (shop.folder / "dry").exists()
     assert main("pretrain", [*shop.arguments("dry", "tokenizer.vocab_size=301"), "--dry-run"]) == 2
+
+
+def test_every_key_that_deepspeed_reads_is_known() -> None:
+    from deepspeed.runtime.config import DeepSpeedConfig
+
+    read = set()
+
+    class Recorder(dict[str, object]):
+        def get(self, key: str, default: object = None) -> object:
+            read.add(key)
+            return super().get(key, default)
+
+        def __contains__(self, key: object) -> bool:
+            read.add(key)
+            return super().__contains__(key)
+
+    DeepSpeedConfig(Recorder(train_batch_size=1))
+    assert len(read) > 40
+    assert read <= KNOWN
 
 
 def test_fp16_scales_the_loss_and_skipped_steps_do_not_advance_the_schedule(shop: Workshop) -> None:

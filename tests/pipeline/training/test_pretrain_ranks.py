@@ -56,6 +56,8 @@ def test_two_ranks_train_alike_at_every_stage_and_a_killed_run_goes_on_bit_equal
     for stage in stages:
         folder = shop.run_folder(f"two-{stage}")
         assert_close(losses(folder), reference)
+        norms = [losses(shop.run_folder(name), name="train/grad_norm") for name in ("one", f"two-{stage}")]
+        assert_close(norms[1], norms[0])
         assert [line["step"] for line in records(folder) if "eval/discriminator/auc" in line] == [10, 20]
     stopped_at = max(losses(shop.run_folder("moved")))
     assert list_checkpoints(shop.run_folder("moved"))[0].name == f"step-{stopped_at:08d}"
