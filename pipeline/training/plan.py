@@ -1,5 +1,7 @@
 """What --dry-run prints: sizes, memory, cost and data of a run, without starting it. Imports no DeepSpeed."""
 
+import torch
+
 from pipeline.base.config import RunConfig
 from pipeline.stream.loader import TokenStream
 from pipeline.training.distributed import launched_world
@@ -30,7 +32,8 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     origin = find_origin(config)
     stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
     validation = TokenStream(origin.folder.data, "validation", config.data, config.seed)
-    objective = make_objective(config, origin.vocab_size)
+    with torch.device("meta"):  # shapes alone: no memory, and no time for drawing the initial weights
+        objective = make_objective(config, origin.vocab_size)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     lines = [
         ("run folder", config.run_dir),
