@@ -9,8 +9,10 @@ import os
 import socket
 import struct
 import warnings
+from datetime import timedelta
 
 import torch
+from torch.distributed.rendezvous import rendezvous
 
 from pipeline.base.errors import UserError
 from pipeline.training.ranks import Ranks
@@ -39,6 +41,7 @@ def start_ranks(threads: int | None) -> Ranks:
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     if not torch.distributed.is_initialized():  # a second run in this process goes on in the group that DeepSpeed knows
         backend = accelerator.communication_backend_name()
+        meet(backend)
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         atexit.register(_leave)
     return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
@@ -98,6 +101,32 @@ def _complete_environment() -> None:
         interface = interface_towards(os.environ["MASTER_ADDR"])
         if interface is not None:
             os.environ["GLOO_SOCKET_IFNAME"] = interface
+
+
+def meet(backend: str) -> None:
+    """Makes the process group once all ranks have come to MASTER_ADDR:MASTER_PORT. Raises UserError when they do not.
+
+    ELECTRA_RENDEZVOUS_SECONDS bounds the wait for them (300); later collectives have torch's own, longer limit.
+    """
+    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    seconds = int(os.environ.get("ELECTRA_RENDEZVOUS_SECONDS", "300"))
+    try:
+        patience = timedelta(seconds=seconds)
+        store, rank, world = next(rendezvous("env://", rank, world, timeout=patience))
+        store = torch.distributed.PrefixStore("ranks", store)  # type: ignore[attr-defined]
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
+    except (torch.distributed.DistError, RuntimeError) as error:
+        if "EADDRINUSE" in str(error):
+            raise UserError(
+                f"port {port} of {address}, where the ranks meet, is in use (by another run?). Start with another one: "
+                f"deepspeed --master_port {int(port) + 1} ..."
+            ) from error
+        raise UserError(
+            f"not all {world} ranks came together at {address}:{port} within {seconds} s: a host is down, unreachable "
+            "or behind a firewall, or a rank has failed. On the machine that starts the job, run "
+            f"`python -m cluster.preflight HOSTFILE`. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _leave() -> None:

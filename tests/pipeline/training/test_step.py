@@ -1,12 +1,14 @@
 """Micro-batches: every rank makes the same number, every row once with weight 1; threads and interfaces of a rank."""
 
+import socket
+
 import pytest
 import torch
 
 from model.objectives.base import Batch
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.training.distributed import interface_towards, local_world, thread_count
+from pipeline.training.distributed import free_port, interface_towards, local_world, meet, thread_count
 from pipeline.training.health import MOST_SKIPPED, check_loss, check_skips
 from pipeline.training.speed import listed_peak
 from pipeline.training.step import dropout_seed, micro_batches
@@ -53,6 +55,26 @@ def test_threads_of_a_rank(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_interface_that_reaches_an_address() -> None:
     assert interface_towards("127.0.0.1") == "lo"
     assert interface_towards("no such host.invalid") is None
+
+
+@pytest.fixture
+def half_a_job(monkeypatch: pytest.MonkeyPatch) -> int:
+    """The environment of rank 0 of two, alone; the port where they would meet."""
+    port = free_port()
+    for key, value in {"RANK": 0, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(key, str(value))
+    monkeypatch.setenv("ELECTRA_RENDEZVOUS_SECONDS", "1")
+    return port
+
+
+def test_ranks_that_do_not_come(half_a_job: int) -> None:
+    with pytest.raises(UserError, match=r"not all 2 ranks came together at 127.0.0.1:\d+ within 1 s.*preflight"):
+        meet("gloo")
+
+
+def test_a_port_in_use(half_a_job: int) -> None:
+    with socket.create_server(("", half_a_job)), pytest.raises(UserError, match=r"in use.*--master_port"):
+        meet("gloo")
 
 
 def test_peaks() -> None:
