@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import re
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ from pipeline.base.sections import (
     ExportConfig,
     FinetuneConfig,
     OptimizerConfig,
+    Place,
     RayConfig,
     ScheduleConfig,
     Section,
@@ -45,7 +47,7 @@ def objective_config_class(name: str) -> type:
 class RunConfig(Section):
     """Everything that describes a run; every stage reads the same one."""
 
-    run_dir: str = "runs/default"
+    run_dir: Place = "runs/default"
     """The run's folder."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """One seed for everything: sample, order, masks, initial weights, dropout."""
@@ -111,6 +113,18 @@ class RunConfig(Section):
         return values
 
 
+_SECTIONS = RunConfig.model_fields.keys() - {"run_dir", "seed"}
+"""An empty one is its defaults."""
+
+_WANTED = {
+    "tuple_type": "a list in brackets, such as [one, two]",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "dataclass_type": "a mapping of keys to values",
+}
+"""Where pydantic's own words are Python's."""
+
+
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> RunConfig:
     """Reads a YAML file (default: configs/default.yaml) and sets `key=value` on top. Raises UserError."""
     path = Path(path) if path is not None else DEFAULT_CONFIG
@@ -160,7 +174,7 @@ def _override(values: dict[str, Any], where: dict[str, str], override: str) -> N
 
 
 def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> RunConfig:
-    values = {key: value for key, value in values.items() if value is not None or key not in RunConfig.model_fields}
+    values = {key: value for key, value in values.items() if value is not None or key not in _SECTIONS}
     objective = values.get("objective")
     name = objective.get("name", "electra") if isinstance(objective, dict) else "electra"
     known = set(_known(RunConfig, "", name))
@@ -208,12 +222,21 @@ def _given(values: dict[str, Any], prefix: str, known: set[str]) -> Iterator[str
 
 def _told(problem: Any, where: dict[str, str], origin: str) -> str:
     key = ".".join(str(part) for part in problem["loc"])
-    place = where.get(key)
-    while place is None and "." in key:
-        key, _, _ = key.rpartition(".")
-        place = where.get(key)
-    key = ".".join(str(part) for part in problem["loc"])
     text = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in _WANTED:
+        text = f"must be {_WANTED[problem['type']]}"
     given = problem.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
-    return f"{place or origin}: {key + ': ' if key else ''}{text}{shown}"
+    return f"{_place(key, text, where) or origin}: {key + ': ' if key else ''}{text}{shown}"
+
+
+def _place(key: str, text: str, where: dict[str, str]) -> str | None:
+    """The command line where it set a key that the message names, else the line of the key or of its section."""
+    prefix = f"{key}." if key else ""
+    for other, place in where.items():
+        named = other.startswith(prefix) and re.search(rf"(?<![\w.]){re.escape(other.removeprefix(prefix))}\b", text)
+        if named and place == "command line":
+            return place
+    while key and key not in where:
+        key = key.rpartition(".")[0]
+    return where.get(key)

@@ -22,6 +22,10 @@ _MESSAGES = {
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
+    errno.EEXIST: "a file is where a folder should be",
+    errno.ENOTDIR: "a file is where a folder should be",
+    errno.EISDIR: "a folder is where a file should be",
+    errno.ENAMETOOLONG: "the name is too long",
 }
 
 
@@ -33,8 +37,10 @@ def told_plainly(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _MESSAGES:
             raise
-        message = f"cannot write {path}: {_MESSAGES[error.errno]}. What was complete is kept: "
-        raise UserError(message + "make room or mend the access, then start the same command again.") from error
+        raise UserError(
+            f"cannot write {path}: {_MESSAGES[error.errno]}. What was complete is kept: make room, or mend the path or "
+            "the access to it, then start the same command again."
+        ) from error
 
 
 def sync_folder(path: Path) -> None:
@@ -106,11 +112,13 @@ def sha256_file(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Parsed JSON file; UserError when it is missing or broken."""
+    """Parsed JSON file; UserError when it is missing, unreadable or broken."""
     try:
         return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Mend the path or the access to it.") from None
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and run its stage again.") from None
 

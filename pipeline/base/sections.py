@@ -1,12 +1,29 @@
 """The sections of a run's config: one class a section, one line a key. docs/configuration.md is their table."""
 
+import os
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
+"""Kinds of tracking store that MLflow's client takes."""
+
+
+def _tracking_store(uri: str) -> str:
+    if urlsplit(uri).scheme.partition("+")[0] not in SCHEMES:
+        raise ValueError(
+            f"not a tracking store; use sqlite:///mlflow.db or a server's address such as http://127.0.0.1:5000 "
+            f"({', '.join(SCHEMES)})"
+        )
+    return uri
+
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
+"""A path; a ~ at its beginning is the home folder."""
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -14,6 +31,14 @@ class Section(BaseModel):
     """Frozen, and no key is ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _true_is_no_number(cls, values: Any) -> Any:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+                raise ValueError(f"{name} is {str(value).lower()}, which is no value for it")
+        return values
 
 
 class CorpusConfig(Section):
@@ -38,7 +63,7 @@ class TokenizerConfig(Section):
 
     vocab_size: Annotated[int, Field(ge=262)] = 32_000
     """Pieces to train: five special ones and 256 bytes among them."""
-    path: str | None = None
+    path: Place | None = None
     """An existing SentencePiece model to use instead of training one."""
     sample_bytes: Positive = 50_000_000
     """At most that much text trains the vocabulary."""
@@ -49,7 +74,7 @@ class TokenizerConfig(Section):
 class DataConfig(Section):
     """Blocks, shards, and how they are cut into sequences."""
 
-    path: str | None = None
+    path: Place | None = None
     """Another run's folder whose data/ and tokenizer/ are used; by default this run's own."""
     sequence_length: Annotated[int, Field(ge=8)] = 128
     """Tokens a sequence, [CLS] and [SEP] included."""
@@ -121,7 +146,7 @@ class TrainConfig(Section):
 class TrackingConfig(Section):
     """MLflow."""
 
-    uri: str = "sqlite:///mlflow.db"
+    uri: Annotated[str, AfterValidator(_tracking_store)] = "sqlite:///mlflow.db"
     """A database file in the working folder, or a server's address."""
     experiment: str = "electra"
     """Name of the MLflow experiment."""
@@ -152,13 +177,13 @@ class FinetuneConfig(Section):
     """Folder of the results and part of the metric names: finetune/NAME/accuracy."""
     family: str = "classification"
     """Kind of task: a file of pipeline/tasks/families/."""
-    export: str | None = None
+    export: Place | None = None
     """A Hugging Face folder; by default this run's exported discriminator (the mlm objective: generator)."""
-    train: str | None = None
+    train: Place | None = None
     """JSON lines of {"text" or "sentence", "label"}, also .gz or .zst."""
-    dev: str | None = None
+    dev: Place | None = None
     """The same, to choose the best epoch."""
-    test: str | None = None
+    test: Place | None = None
     """The same, for the reported figures; may be absent."""
     epochs: Positive = 3
     """Passes over the training file."""

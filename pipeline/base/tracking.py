@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import Preempted, UserError
@@ -21,7 +20,6 @@ from pipeline.base.files import read_json, told_plainly, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 
-SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 START_SECONDS = 30.0
 SEND_SECONDS = 2.0
 RETRY_SECONDS = 30.0
@@ -33,7 +31,7 @@ def start_run(
 ) -> "Tracker":
     """The stage's MLflow run, new or resumed, with the config as parameters and `parents` (digests, run ids) as tags.
 
-    With active=False (every rank but 0) all calls do nothing. Raises UserError only for an unusable tracking.uri.
+    With active=False (every rank but 0) all calls do nothing.
     """
     tracker = Tracker(config, stage, folder, active=active)
     if active:
@@ -45,9 +43,17 @@ def start_run(
 
 def read_run_id(folder: RunFolder, stage: str) -> str | None:
     """The MLflow run id of a stage of this run folder, None where it has none."""
-    if not folder.tracking.exists():
-        return None
-    return read_json(folder.tracking).get(stage, {}).get("run_id")
+    return _read_state(folder).get(stage, {}).get("run_id")
+
+
+def _read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """tracking.json by stage. A damaged one counts as none: the next runs are new ones, but the work goes on."""
+    try:
+        state = read_json(folder.tracking) if folder.tracking.exists() else {}
+    except UserError as error:
+        get_logger().warning(f"MLflow runs of earlier stages are not known: {error}")
+        return {}
+    return {k: v for k, v in state.items() if isinstance(v, dict)} if isinstance(state, dict) else {}
 
 
 class Tracker:
@@ -59,12 +65,6 @@ class Tracker:
         self._finished = self._journal_broken = False
         if not active:
             return
-        scheme = urlsplit(config.tracking.uri).scheme.partition("+")[0]
-        if scheme not in SCHEMES:
-            raise UserError(
-                f"tracking.uri {config.tracking.uri!r} is not a tracking store; use sqlite:///mlflow.db or a server's "
-                f"address such as http://127.0.0.1:5000 ({', '.join(SCHEMES)})."
-            )
         with told_plainly(folder.log):
             folder.log.mkdir(parents=True, exist_ok=True)
         self.run_id = read_run_id(folder, stage)
@@ -152,7 +152,7 @@ class _Sender:
 
     def __init__(self, config: RunConfig, stage: str, folder: RunFolder, journal: Path) -> None:
         self.config, self.stage, self.folder, self.journal = config, stage, folder, journal
-        state = self._state().get(stage, {})
+        state = _read_state(folder).get(stage, {})
         self.run_id: str | None = state.get("run_id")
         self.sent: int = state.get("sent", 0) if journal.exists() else 0
         self._client: Any = None
@@ -182,12 +182,9 @@ class _Sender:
         self._warned = False
         return True
 
-    def _state(self) -> dict[str, Any]:
-        return read_json(self.folder.tracking) if self.folder.tracking.exists() else {}
-
     def _remember(self) -> None:
         entry = {"run_id": self.run_id, "uri": self.config.tracking.uri, "sent": self.sent}
-        state = self._state()
+        state = _read_state(self.folder)
         if state.get(self.stage) != entry:
             write_json(self.folder.tracking, state | {self.stage: entry})
 

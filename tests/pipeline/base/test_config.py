@@ -78,11 +78,31 @@ def test_an_extra_key_in_any_section_is_refused(path: Path) -> None:
         ("train=3", "train: "),
         ("train.steps", "is not key=value"),
         ("train.steps=[1", "is not a YAML value"),
+        ("tracking.uri=file:///tmp/x", "command line: tracking.uri: not a tracking store; use sqlite:///mlflow.db"),
+        ("run_dir=", "command line: run_dir: Input should be a valid string"),
+        ("run_dir=''", "run_dir: String should have at least 1 character"),
+        ("seed=", "command line: seed: Input should be a valid integer"),
+        ("train.steps=true", "train: steps is true, which is no value for it"),
+        ("optimizer.lr=.inf", "optimizer.lr: Input should be a finite number"),
+        ("corpus.paths=texts", "command line: corpus.paths: must be a list in brackets, such as [one, two]"),
+        ("deepspeed=3", "deepspeed: must be a mapping of keys to values (got 3)"),
         ("seed.more=1", "seed.more has no such part: seed is a value, not a section"),
     ],
 )
 def test_mistakes_on_the_command_line(setting: str, message: str) -> None:
     assert message in refused(setting)
+
+
+def test_a_mistake_that_shows_in_another_place_is_told_where_it_was_made() -> None:
+    assert refused("model.heads=7").startswith("command line: model: hidden_size 256")
+    assert refused("data.sequence_length=1024").startswith("command line: data.sequence_length 1024")
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    config = load_config(None, ["run_dir=~/runs/x", "tokenizer.path=~/a.model", "finetune.train=~/t.jsonl"])
+    assert (config.run_dir, config.tokenizer.path) == ("/home/me/runs/x", "/home/me/a.model")
+    assert config.finetune.train == "/home/me/t.jsonl"
 
 
 def test_segments_need_token_types() -> None:

@@ -69,6 +69,19 @@ def test_json(tmp_path: Path) -> None:
     path.write_text('{"half": ')
     with pytest.raises(UserError, match="not valid JSON"):
         read_json(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        read_json(tmp_path)
+
+
+def test_a_file_in_the_way_is_told_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("mine")
+    for place in (path, path / "deeper"):
+        with pytest.raises(UserError, match="a file is where a folder should be"), lock_folder(place):
+            pass
+    with pytest.raises(UserError, match="a folder is where a file should be"):
+        write_atomic(tmp_path, "x")
+    assert path.read_text() == "mine"
 
 
 def test_digest_is_the_published_one(tmp_path: Path) -> None:

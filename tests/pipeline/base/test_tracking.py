@@ -61,9 +61,19 @@ def test_ranks_that_are_not_active_do_nothing(folder: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("uri", ["mlflow.db", "ftp://host/x", "http//host"])
-def test_an_unusable_store_is_refused(uri: str, folder: RunFolder) -> None:
-    with pytest.raises(UserError, match="is not a tracking store"):
-        start_run(config(uri), "pretrain", folder, {})
+def test_an_unusable_store_is_refused_with_the_config(uri: str) -> None:
+    with pytest.raises(UserError, match=r"tracking\.uri: not a tracking store"):
+        config(uri)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"pretrain": 3}'])
+def test_a_damaged_tracking_file_does_not_stop_the_work(content: str, store: str, folder: RunFolder) -> None:
+    folder.path.mkdir()
+    folder.tracking.write_text(content)
+    assert read_run_id(folder, "pretrain") is None
+    with start_run(config(store), "pretrain", folder, {}) as tracker:
+        tracker.metrics(1, {"train/loss": 1.0})
+    assert tracker.run_id == read_run_id(folder, "pretrain") is not None
 
 
 @pytest.fixture
