@@ -139,8 +139,8 @@ class TrainConfig(Section):
     """Steps between checkpoints."""
     keep_last: Positive = 3
     """Checkpoints kept."""
-    threads: Positive | None = None
-    """CPU threads a rank; by default the cores divided by the ranks of this host."""
+    threads: Annotated[int, Field(gt=0, le=1024)] | None = None
+    """CPU threads a rank, at most 1024; by default the cores divided by the ranks of this host."""
 
 
 class TrackingConfig(Section):

@@ -48,10 +48,10 @@ def run(config: RunConfig) -> None:
     state, _ = read_state(checkpoint)
     facts = _describe(config, checkpoint, state, origin, stream)
     result = folder.path / RESULT
-    if result.is_file() and (done := read_json(result)).items() >= facts.items():
+    if (done := _finished(result, facts)) is not None:
         setup_logging(None)
         get_logger().info(f"evaluate is done: {result}")
-        return _report(checkpoint, facts, {k: v for k, v in done.items() if k not in facts})
+        return _report(checkpoint, facts, done)
     verify_shards(origin.folder.data, origin.manifest.splits["validation"].shards)
     ranks = Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_num_threads(thread_count(config.train.threads))
@@ -114,6 +114,17 @@ def _describe(
     facts = {"checkpoint": checkpoint.name, "sequences": min(config.evaluate.sequences, stream.sequences)}
     facts |= {key: value for key, value in asdict(state).items() if key in ("step", "samples", "tokens", "flops")}
     return facts | {"checkpoint_sha256": sha256_file(checkpoint / "manifest.json"), **origin.digests()}
+
+
+def _finished(result: Path, facts: dict[str, Any]) -> dict[str, float] | None:
+    """The figures of an evaluation of just this; None where there is none, or its file is damaged."""
+    try:
+        done = read_json(result)
+    except UserError:
+        return None
+    if not isinstance(done, dict) or not done.items() >= facts.items():
+        return None
+    return {key: value for key, value in done.items() if key not in facts}
 
 
 def _parents(checkpoint: Path, origin: Origin) -> dict[str, str]:

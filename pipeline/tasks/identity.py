@@ -30,6 +30,8 @@ def already_done(config: RunConfig, target: Path) -> bool:
     if not (target / METRICS).is_file():
         return False
     made = read_json(target / METRICS)
+    if not isinstance(made, dict):
+        raise UserError(f"{target / METRICS} is damaged. Remove the folder {target} and start the same command again.")
     now = {**comparable(config), **{f"content of {k}": v for k, v in input_digests(config).items()}}
     then = {**made.get("settings", {}), **{f"content of {k}": v for k, v in made.get("inputs", {}).items()}}
     changed = sorted(k for k in now.keys() | then.keys() if k in now and now[k] != then.get(k))

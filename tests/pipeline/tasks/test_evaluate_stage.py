@@ -88,6 +88,10 @@ def test_figures_are_written_linked_and_not_made_twice(tmp_path: Path, capsys: p
     evaluate.run(config(**{"evaluate.sequences": 24, "train.micro_batch_size": 3}))
     assert result.stat().st_mtime_ns == written
     assert "evaluate is done" in capsys.readouterr().out
+    for damaged in ("[]", '{"half'):
+        result.write_text(damaged)
+        evaluate.run(config(**{"evaluate.sequences": 24}))
+        assert json.loads(result.read_text()) == figures
     evaluate.run(config(**{"evaluate.sequences": 10_000}))
     assert json.loads(result.read_text())["sequences"] < 10_000
 
