@@ -7,6 +7,7 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from pathlib import Path
 
 from pipeline.base.errors import Preempted, UserError
@@ -19,6 +20,8 @@ DESCRIPTIONS = {
     "evaluate": "A checkpoint on the validation split.",
 }
 EXIT_USER, EXIT_PREEMPTED = 2, 75
+OTHERS_WAIT_SECONDS = 5.0
+"""Rank 0 tells a mistake that all ranks meet, and its exit makes the launcher end the others while they wait."""
 
 
 def parser(stage: str) -> argparse.ArgumentParser:
@@ -38,7 +41,7 @@ def parser(stage: str) -> argparse.ArgumentParser:
 
 
 def main(stage: str, argv: list[str] | None = None) -> int:
-    """Runs a stage; returns the exit code. A UserError is one message on rank 0, never a traceback."""
+    """Runs a stage; returns the exit code. A UserError is one message, never a traceback: rank 0's if it has it too."""
     arguments = parser(stage).parse_intermixed_args(argv)
     rank = int(os.environ.get("RANK", "0"))
     try:
@@ -53,8 +56,9 @@ def main(stage: str, argv: list[str] | None = None) -> int:
         module.run(config)
         return 0
     except UserError as error:
-        if rank == 0:
-            print(f"{stage}: {error}", file=sys.stderr, flush=True)
+        if rank != 0:
+            time.sleep(OTHERS_WAIT_SECONDS)
+        print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
         return EXIT_USER
     except Preempted as error:
         if rank == 0:

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import command
+
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("preprocess", "pretrain", "export", "finetune", "evaluate")
 
 
 def run(stage: str, *arguments: str, cwd: Path, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *python, str(ROOT / "pipeline" / f"{stage}.py"), *arguments]
+    line = [sys.executable, *python, str(ROOT / "pipeline" / f"{stage}.py"), *arguments]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(line, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -40,6 +42,15 @@ def test_unknown_key_is_one_message_and_exit_2(stage: str, tmp_path: Path) -> No
     assert done.returncode == 2
     assert done.stderr.strip() == f"{stage}: command line: unknown key train.stpes; did you mean train.steps?"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistake_that_only_another_rank_meets_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "OTHERS_WAIT_SECONDS", 0.0)
+    monkeypatch.setenv("RANK", "3")
+    assert command.main("pretrain", ["--config", "absent.yaml"]) == 2
+    assert capsys.readouterr().err == "pretrain, rank 3: the config file absent.yaml does not exist.\n"
 
 
 def test_settings_may_stand_anywhere(tmp_path: Path) -> None:
