@@ -5,6 +5,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -34,13 +35,22 @@ def told_plainly(path: Path) -> Iterator[None]:
     """Turns the operating system's refusals to write below `path` into a UserError."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _MESSAGES:
+    except Exception as error:
+        code = _code_of(error)
+        if code not in _MESSAGES:
             raise
         raise UserError(
-            f"cannot write {path}: {_MESSAGES[error.errno]}. What was complete is kept: make room, or mend the path or "
+            f"cannot write {path}: {_MESSAGES[code]}. What was complete is kept: make room, or mend the path or "
             "the access to it, then start the same command again."
         ) from error
+
+
+def _code_of(error: Exception) -> int | None:
+    """The system's error number; libraries written in Rust (safetensors, tokenizers) have it in their text alone."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def sync_folder(path: Path) -> None:

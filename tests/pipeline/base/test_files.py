@@ -55,7 +55,14 @@ def test_refusals_are_told_plainly(code: int, words: str, tmp_path: Path) -> Non
         raise OSError(code, "refused")
 
 
+def test_refusals_told_by_libraries_in_rust_are_told_plainly(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no space left"), told_plainly(tmp_path):
+        raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
 def test_other_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="ours"), told_plainly(tmp_path):
+        raise RuntimeError("ours")
     with pytest.raises(OSError, match="broken"), told_plainly(tmp_path):
         raise OSError(errno.EIO, "broken")
 
