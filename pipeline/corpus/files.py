@@ -49,7 +49,11 @@ def kind_of(path: str) -> tuple[str, str] | None:
 
 
 def find_files(paths: Sequence[str], run_dir: Path | None = None) -> list[InputFile]:
-    """All input files in reading order, but none below run_dir. UserError for what is missing, empty or unreadable."""
+    """All input files in reading order. UserError for what is missing, empty or unreadable.
+
+    An entry that leads through run_dir (such as ".") does not take up what the run itself writes there; one that names
+    something below run_dir is taken at its word.
+    """
     found: dict[str, InputFile] = {}
     problems: list[str] = []
     for entry in paths:
@@ -58,9 +62,11 @@ def find_files(paths: Sequence[str], run_dir: Path | None = None) -> list[InputF
         except UserError as error:
             problems.append(str(error))
             continue
+        root = Path(os.path.realpath(_fixed_part(os.path.expanduser(entry))))
+        passed_over = None if run_dir in root.parents else run_dir
         for file in files:
             place = os.path.realpath(file.path)
-            if run_dir is None or not Path(place).is_relative_to(run_dir):
+            if passed_over is None or not Path(place).is_relative_to(passed_over):
                 found.setdefault(place, file)
     if problems:
         raise UserError("corpus.paths:\n  " + "\n  ".join(problems))
@@ -102,9 +108,13 @@ def _glob_files(entry: str, pattern: str) -> list[InputFile]:
 
 
 def _folder_files(folder: str, base: str) -> list[InputFile]:
+    """Links to folders are followed, each folder once, so that a link to one above does not lead in a circle."""
     paths = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    seen = {os.path.realpath(folder)}
+    for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        places = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders)}
+        folders[:] = [name for name in places if not name.startswith(".") and places[name] not in seen]
+        seen.update(places[name] for name in folders)
         paths += [os.path.join(parent, name) for name in names if not name.startswith(".") and kind_of(name)]
     return [_input_file(path, os.path.relpath(path, base)) for path in sorted(paths)]
 
@@ -114,9 +124,9 @@ def _refuse(error: OSError) -> None:
 
 
 def _fixed_part(pattern: str) -> str:
-    """The folder above the first part of a pattern that holds a wildcard."""
+    """What stands before the first part of a path that holds a wildcard."""
     parts = Path(pattern).parts
-    first = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+    first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     return str(Path(*parts[:first])) if first else "."
 
 

@@ -38,6 +38,16 @@ def test_order_and_names(corpus: Path) -> None:
     assert next((file.kind, file.packing) for file in find_files(["in"])) == (".jsonl", ".gz")
 
 
+def test_links_to_folders_are_followed_once(corpus: Path) -> None:
+    (corpus / "elsewhere").mkdir()
+    (corpus / "elsewhere" / "e.txt").write_bytes(b"x")
+    os.symlink(corpus / "elsewhere", corpus / "in" / "linked")
+    os.symlink(corpus / "elsewhere", corpus / "in" / "linked-again")
+    os.symlink(corpus / "in", corpus / "in" / "sub" / "circle")
+    assert "in/linked/e.txt" in paths("in")
+    assert len(paths("in")) == 6
+
+
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
@@ -65,3 +75,16 @@ def test_unreadable_file(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.corpus.files.os.open", refuse)
     with pytest.raises(UserError, match=r"cannot read in/b\.txt: Permission denied"):
         find_files(["in/b.txt"])
+
+
+def test_the_runs_own_files_are_no_corpus_but_a_corpus_may_lie_below_run_dir(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    for name in ("mine.txt", "run/data/quarantine.jsonl", "run/corpus/a.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("text\n")
+    assert [file.name for file in find_files([str(tmp_path)], run_dir)] == ["mine.txt"]
+    for entry in ("run/corpus", "run/corpus/*.txt", "run/corpus/a.txt"):
+        assert [file.name for file in find_files([str(tmp_path / entry)], run_dir)] == ["a.txt"]
+    with pytest.raises(UserError, match="no file outside run_dir"):
+        find_files([str(run_dir)], run_dir)
