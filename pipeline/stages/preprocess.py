@@ -40,7 +40,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     setup_logging(None)
     folder = RunFolder(Path(config.run_dir).absolute())
     if is_done(config, folder):
-        return [("already done", str(folder.manifest))]
+        return [("already done", str(RunFolder(Path(config.data.path or config.run_dir).absolute()).manifest))]
     inputs = read_inputs(config, folder)
     tokenizer = config.tokenizer
     trained = f"{tokenizer.vocab_size:,} pieces, trained on at most {tokenizer.sample_bytes:,} bytes of the corpus"

@@ -125,3 +125,5 @@ def test_plan_writes_nothing(shared: Path) -> None:
     assert lines["files"] == "156"
     assert int(lines["tasks"].split()[0]) > 10
     assert not (shared / "planned").exists()
+    other = preprocess.plan(config_for(shared, shared / "planned", f"data.path={shared / 'two'}"))
+    assert other == [("already done", str(shared / "two" / "data" / "manifest.json"))]
