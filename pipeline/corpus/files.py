@@ -112,9 +112,13 @@ def _folder_files(folder: str, base: str) -> list[InputFile]:
     paths = []
     seen = {os.path.realpath(folder)}
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
-        places = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders)}
-        folders[:] = [name for name in places if not name.startswith(".") and places[name] not in seen]
-        seen.update(places[name] for name in folders)
+        wanted = sorted(name for name in folders if not name.startswith("."))
+        folders.clear()
+        for name in wanted:
+            place = os.path.realpath(os.path.join(parent, name))
+            if place not in seen:
+                seen.add(place)
+                folders.append(name)
         paths += [os.path.join(parent, name) for name in names if not name.startswith(".") and kind_of(name)]
     return [_input_file(path, os.path.relpath(path, base)) for path in sorted(paths)]
 
