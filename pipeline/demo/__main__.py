@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.base.errors import UserError
 from pipeline.demo.driver import StageFailed, run
-from pipeline.demo.stages import Plan
+from pipeline.demo.stages import DEFAULT_CORPUS_DIR, DEFAULT_RUN_DIR, Plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -17,11 +17,14 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--seed", type=int, default=0, help="another seed trains another model in another folder")
     arguments.add_argument("--config", default="configs/demo.yaml", help="default: %(default)s")
     arguments.add_argument("--run-dir", help="default: runs/demo, or runs/demo-seed-N for a seed that is not 0")
+    arguments.add_argument(
+        "--corpus-dir", default=DEFAULT_CORPUS_DIR, help="gathered once, for every run; default: %(default)s"
+    )
     arguments.add_argument("settings", nargs="*", metavar="key=value", help="passed on to every stage")
     given = arguments.parse_intermixed_args(argv)
-    folder = given.run_dir or ("runs/demo" if given.seed == 0 else f"runs/demo-seed-{given.seed}")
+    folder = given.run_dir or (DEFAULT_RUN_DIR if given.seed == 0 else f"{DEFAULT_RUN_DIR}-seed-{given.seed}")
     try:
-        run(Plan(REPOSITORY, given.config, folder, given.seed, tuple(given.settings)))
+        run(Plan(REPOSITORY, given.config, folder, given.seed, given.corpus_dir, tuple(given.settings)))
     except StageFailed as failure:
         print(f"demo: {failure}", file=sys.stderr, flush=True)
         return failure.code

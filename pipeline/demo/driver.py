@@ -73,7 +73,7 @@ class Done:
 
 
 def gather_corpus(plan: Plan, total: int) -> None:
-    """Stage 1, in this process: corpus/docstrings.jsonl and task/*.jsonl. Kept once there: a run has one corpus."""
+    """Stage 1, in this process: docstrings.jsonl and task/*.jsonl. Kept once there: all seeds have one corpus."""
     headline(f"1 of {total}: gather", "reads the documentation strings of the installed packages (nothing is imported)")
     if plan.corpus.exists():
         say(f"there already: {relative(plan, plan.corpus)}, sha256 {sha256_file(plan.corpus)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.base.run_folder import RunFolder
 
-DEFAULT_RUN_DIR = "runs/demo"
+DEFAULT_RUN_DIR, DEFAULT_CORPUS_DIR = "runs/demo", "runs/demo-corpus"
 RANKS = 2
 
 
@@ -25,6 +25,8 @@ class Plan:
     run_dir: str
     """Relative to the repository, or absolute."""
     seed: int
+    corpus_dir: str = DEFAULT_CORPUS_DIR
+    """What is gathered, for every seed: beside the runs, as preprocessing never reads what lies in its own run."""
     settings: tuple[str, ...] = ()
     """key=value, passed on to every stage."""
 
@@ -36,12 +38,12 @@ class Plan:
     @property
     def corpus(self) -> Path:
         """The gathered text."""
-        return self.folder.path / "corpus" / "docstrings.jsonl"
+        return self.repository / self.corpus_dir / "docstrings.jsonl"
 
     @property
     def task(self) -> Path:
         """Folder of the fine-tuning data: train.jsonl, dev.jsonl, test.jsonl."""
-        return self.folder.path / "task"
+        return self.repository / self.corpus_dir / "task"
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,18 @@ def _command(plan: Plan, stage: str, launch: tuple[str, ...]) -> tuple[str, ...]
 
 
 def _run_settings(plan: Plan) -> tuple[str, ...]:
-    """What differs from the config for another folder or seed; nothing for the demo as it stands."""
+    """What differs from the config for other folders or another seed; nothing for the demo as it stands."""
     settings: tuple[str, ...] = ()
     if plan.run_dir != DEFAULT_RUN_DIR:
-        task = f"{plan.run_dir}/task"
-        settings = (f"run_dir={plan.run_dir}", f"corpus.paths=[{plan.run_dir}/corpus]")
-        settings += tuple(f"finetune.{split}={task}/{split}.jsonl" for split in ("train", "dev", "test"))
-    return settings + ((f"seed={plan.seed}",) if plan.seed else ())
+        settings += (f"run_dir={plan.run_dir}",)
+    if plan.seed:
+        settings += (f"seed={plan.seed}",)
+    if plan.corpus_dir != DEFAULT_CORPUS_DIR:
+        settings += (f"corpus.paths=[{plan.corpus_dir}/docstrings.jsonl]",)
+        settings += tuple(
+            f"finetune.{split}={plan.corpus_dir}/task/{split}.jsonl" for split in ("train", "dev", "test")
+        )
+    return settings
 
 
 def _free_port() -> int:

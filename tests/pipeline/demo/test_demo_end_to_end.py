@@ -14,7 +14,7 @@ from pipeline.demo.report import last_figures
 REPOSITORY = Path(__file__).resolve().parents[3]
 CONFIG = """
 tokenizer: {{vocab_size: 320}}
-corpus: {{paths: [{run}/corpus], validation_fraction: 0.2}}
+corpus: {{validation_fraction: 0.2}}
 data: {{sequence_length: 32, block_tokens: 1024}}
 model: {{body: modernbert, hidden_size: 16, layers: 2, heads: 2, ffn_size: 16, max_positions: 64, dropout: 0.0, \
 attention_dropout: 0.0, local_window: 8, generator: {{layers: 1}}}}
@@ -33,7 +33,7 @@ ray: {{address: local, num_cpus: 1}}
 def test_a_tiny_demo_runs_every_stage_and_then_none(tmp_path: Path) -> None:
     run, config = tmp_path / "run", tmp_path / "tiny.yaml"
     config.write_text(CONFIG.format(run=run), encoding="utf-8")
-    write_corpus(run)
+    write_corpus(tmp_path / "corpus")
     first = demo(run, config)
     assert first.returncode == 0, first.stdout + first.stderr
     for stage in ("preprocess", "pretrain", "export", "finetune", "evaluate"):
@@ -56,7 +56,7 @@ def test_a_tiny_demo_runs_every_stage_and_then_none(tmp_path: Path) -> None:
     assert "done in" not in second.stdout
 
 
-def write_corpus(run: Path) -> None:
+def write_corpus(folder: Path) -> None:
     """A gathered corpus of two packages, so that site-packages need not be read."""
     draw = random.Random(0)
     words = [letter + end for letter in "bcdfgmnprst" for end in ("ade", "in", "ore", "ull", "ine", "ash")]
@@ -65,14 +65,14 @@ def write_corpus(run: Path) -> None:
         for number in range(60):
             docstrings = tuple((f"The {' '.join(draw.choices(words, k=20))} of it.",) for _ in range(4))
             modules.append(Module(path=f"{package}/m{number:02}.py", docstrings=docstrings))
-    (run / "corpus").mkdir(parents=True)
-    (run / "corpus/docstrings.jsonl").write_bytes(to_lines(modules)[0])
-    (run / "task").mkdir()
+    (folder / "task").mkdir(parents=True)
+    (folder / "docstrings.jsonl").write_bytes(to_lines(modules)[0])
     for split, lines in derive(modules).items():
-        (run / f"task/{split}.jsonl").write_bytes(lines)
+        (folder / f"task/{split}.jsonl").write_bytes(lines)
 
 
 def demo(run: Path, config: Path) -> subprocess.CompletedProcess[str]:
     """The demo's command line."""
-    words = [sys.executable, "-m", "pipeline.demo", "--config", str(config), "--run-dir", str(run)]
+    folders = ["--run-dir", str(run), "--corpus-dir", str(run.parent / "corpus")]
+    words = [sys.executable, "-m", "pipeline.demo", "--config", str(config), *folders]
     return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=600)

@@ -84,13 +84,13 @@ def test_stages_run_in_order_with_the_seed_and_a_second_run_is_a_no_op(
     assert [call[0] for call in calls] == STAGES
     for call in calls:
         assert call[1:4] == ["--config", "configs/demo.yaml", "run_dir=runs/demo-seed-3"]
-        assert {"seed=3", "train.steps=7", "corpus.paths=[runs/demo-seed-3/corpus]"} <= set(call)
+        assert {"seed=3", "train.steps=7", "run_dir=runs/demo-seed-3"} <= set(call)
     assert [call[-1] for call in calls] == ["", "cpu", "", "", ""]
     told = capfd.readouterr().out
     assert "6,000,000 tokens for train" in told
     assert "3,200 steps" in told
     assert "accuracy 0.750" in told
-    assert (repository / "runs/demo-seed-3/corpus/docstrings.jsonl").read_text().count("\n") == 200
+    assert (repository / "runs/demo-corpus/docstrings.jsonl").read_text().count("\n") == 200
 
     assert command.main(["--seed", "3", "train.steps=7"]) == 0
     assert called(repository) == calls
