@@ -67,8 +67,8 @@ class TokenizerConfig(Section):
     """An existing SentencePiece model to use instead of training one."""
     sample_bytes: Positive = 50_000_000
     """At most that much text trains the vocabulary."""
-    character_coverage: Annotated[float, Field(gt=0, le=1)] = 0.9995
-    """Share of the characters that get a piece of their own; the rest is spelt in bytes."""
+    character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
+    """Share of the characters that get a piece of their own, 0.98 at least; the rest is spelt in bytes."""
 
 
 class DataConfig(Section):

@@ -158,7 +158,7 @@ def _explain(message: str, config: TokenizerConfig) -> str:
         least = int(too_small.group(1))
         return (
             f"{size} is too small: special pieces, 256 bytes and the characters of the text need {least:,}. "
-            f"Raise tokenizer.vocab_size to {least} or more, or lower tokenizer.character_coverage."
+            f"Raise tokenizer.vocab_size to {least} or more, or lower tokenizer.character_coverage (to 0.98 at least)."
         )
     if "sentences_.empty()" in message:
         return "tokenizer: there is no text to train on. Check corpus.paths and tokenizer.sample_bytes."

@@ -84,6 +84,7 @@ def test_an_extra_key_in_any_section_is_refused(path: Path) -> None:
         ("seed=", "command line: seed: Input should be a valid integer"),
         ("train.steps=true", "train: steps is true, which is no value for it"),
         ("train.threads=100000", "train.threads: Input should be less than or equal to 1024"),
+        ("tokenizer.character_coverage=0.5", "character_coverage: Input should be greater than or equal to 0.98"),
         ("optimizer.lr=.inf", "optimizer.lr: Input should be a finite number"),
         ("corpus.paths=texts", "command line: corpus.paths: must be a list in brackets, such as [one, two]"),
         ("deepspeed=3", "deepspeed: must be a mapping of keys to values (got 3)"),
