@@ -57,4 +57,10 @@ def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
             f"run_dir {config.run_dir} is relative to the Ray job's own working folder, {Path.cwd()}, which Ray "
             "removes some time after the job. Give an absolute run_dir on a file system that all hosts share."
         )
+    store = config.tracking.uri
+    if in_ray_job() and store.startswith("sqlite:///") and not store.startswith("sqlite:////"):
+        get_logger().warning(
+            f"tracking.uri {store} is relative to the Ray job's own working folder, {Path.cwd()}, and is lost with it. "
+            "Give a server's address, or sqlite:////ABSOLUTE/PATH/mlflow.db on a file system that all hosts share."
+        )
     return Inputs(files, tasks, codec)

@@ -93,6 +93,7 @@ def test_job_and_driver_on_a_cluster_give_the_local_bytes(tmp_path: Path, cluste
     done = subprocess.run(job, cwd=ROOT, env=jobs_only, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 CPUs on 2 host(s)" in done.stdout
+    assert "tracking.uri sqlite:///mlflow.db is relative to the Ray job" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     assert digests(tmp_path / "job") == digests(tmp_path / "local")
 
