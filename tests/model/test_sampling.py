@@ -42,3 +42,10 @@ def test_impossible_tokens_are_never_drawn_even_at_the_edges() -> None:
 def test_no_gradient_passes() -> None:
     scores = torch.randn(3, 50, requires_grad=True).log_softmax(-1)
     assert not draw_tokens(scores, torch.rand(3)).requires_grad
+
+
+@pytest.mark.parametrize("vocab", [7, 600])
+def test_what_is_not_a_number_gives_some_id_and_no_error(vocab: int) -> None:
+    """So that the loss, which is not a number either, is what a person is told of."""
+    draws = draw_tokens(torch.full((3, vocab), torch.nan), torch.tensor([0.0, 0.5, 0.99]))
+    assert bool(((draws >= 0) & (draws < vocab)).all())
