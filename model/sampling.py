@@ -39,8 +39,6 @@ def _invert(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     # Rounding may lift the target to the total: just below it, the index found always has weight.
     target = target.clamp(min=0).minimum(total.nextafter(torch.zeros_like(total)))
     index = torch.searchsorted(cumulative, target[..., None], right=True)
-    index = index.clamp(
-        max=weights.shape[-1] - 1
-    )  # not a number: any id will do, the loss tells that training diverged
+    index = index.clamp(max=weights.shape[-1] - 1)  # where nothing is a number, any id will do: the loss tells
     before = (cumulative.gather(-1, index) - weights.gather(-1, index)).squeeze(-1)
     return index.squeeze(-1), target - before
