@@ -89,9 +89,9 @@ def last_evaluation(metrics: Path, step: int) -> tuple[int | None, dict[str, flo
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    """A line of metrics.jsonl; {} for one that a kill cut off."""
+    """The numbers of a line of metrics.jsonl; {} for one that a kill cut off."""
     try:
         values = json.loads(line)
     except ValueError:
         return {}
-    return values if isinstance(values, dict) else {}
+    return {k: v for k, v in values.items() if isinstance(v, int | float)} if isinstance(values, dict) else {}

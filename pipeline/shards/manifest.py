@@ -120,28 +120,39 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def check_sizes(data: Path, entries: Iterable[ShardEntry]) -> None:
+    """Existence and size of each shard; UserError for the first that differs. data: the manifest's folder."""
+    for entry in entries:
+        path = Path(data) / entry.name
+        if not path.is_file():
+            raise UserError(f"shard {path} is missing. {_remedy(data, entry)}")
+        size = path.stat().st_size
+        if size != entry.bytes:
+            told = f"{size:,} bytes, the manifest says {entry.bytes:,}"
+            raise UserError(f"shard {path} is broken: {told}. {_remedy(data, entry)}")
+
+
 def verify_shards(data: Path, entries: Iterable[ShardEntry]) -> None:
     """Existence, size and sha256 of each shard; UserError for the first that differs.
 
     data: the manifest's folder. For all splits: `verify_shards(data, all_shards(manifest))`.
     """
     for entry in entries:
+        check_sizes(data, [entry])
         path = Path(data) / entry.name
-        remedy = (
-            f"Copy {entry.name} again from where the data was made, or delete {Path(data) / 'manifest.json'} "
-            "and run pipeline/preprocess.py again."
-        )
-        if not path.is_file():
-            raise UserError(f"shard {path} is missing. {remedy}")
-        size = path.stat().st_size
-        if size != entry.bytes:
-            raise UserError(f"shard {path} is broken: {size:,} bytes, the manifest says {entry.bytes:,}. {remedy}")
         found = sha256_file(path)
         if found != entry.sha256:
             raise UserError(
                 f"shard {path} is broken: its bytes are not those that were written.\n"
-                f"  sha256 expected: {entry.sha256}\n  sha256 found:    {found}\n{remedy}"
+                f"  sha256 expected: {entry.sha256}\n  sha256 found:    {found}\n{_remedy(data, entry)}"
             )
+
+
+def _remedy(data: Path, entry: ShardEntry) -> str:
+    return (
+        f"Copy {entry.name} again from where the data was made, or delete {Path(data) / 'manifest.json'} "
+        "and run pipeline/preprocess.py again."
+    )
 
 
 def check_tokenizer(manifest: Manifest, sha256: str, vocab_size: int, what: str) -> None:

@@ -10,7 +10,7 @@ from pipeline.base.files import read_json, sha256_file, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile, find_files
-from pipeline.shards.manifest import Manifest, read_manifest
+from pipeline.shards.manifest import Manifest, all_shards, check_sizes, read_manifest
 
 RELEVANT = (
     "corpus.paths",
@@ -37,7 +37,7 @@ def write_inputs(folder: RunFolder, files: Sequence[InputFile]) -> None:
 
 
 def check_unchanged(config: RunConfig, folder: RunFolder) -> Manifest:
-    """The manifest of the finished stage; UserError naming the keys and files that differ from when it was made."""
+    """The manifest of the finished stage; UserError naming what differs from when it was made, missing shards too."""
     manifest = read_manifest(folder.manifest)
     changes = _changed_keys(config, manifest.config) + _changed_tokenizer(config, folder, manifest)
     changes += _changed_files(config, folder)
@@ -47,6 +47,7 @@ def check_unchanged(config: RunConfig, folder: RunFolder) -> Manifest:
             f"{folder.data} was made from another config or corpus:\n  {listed}\n"
             f"Set another run_dir, put this back as it was, or delete {folder.data} to make the data set again."
         )
+    check_sizes(folder.data, all_shards(manifest))
     return manifest
 
 
@@ -78,7 +79,10 @@ def _changed_tokenizer(config: RunConfig, folder: RunFolder, manifest: Manifest)
 def _changed_files(config: RunConfig, folder: RunFolder) -> list[str]:
     if not inputs_path(folder).exists():
         return []
-    then: dict[str, int] = dict(read_json(inputs_path(folder))["files"])
+    try:
+        then: dict[str, int] = dict(read_json(inputs_path(folder))["files"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{inputs_path(folder)} is damaged. Delete it: a changed corpus is then not noticed.") from None
     try:
         now = {file.path: file.size for file in find_files(config.corpus.paths, folder.path.resolve())}
     except UserError as error:

@@ -105,6 +105,11 @@ def test_finished_stage_is_left_alone(shared: Path, monkeypatch: pytest.MonkeyPa
     preprocess.run(config_for(shared, shared / "two", "train.steps=7", "corpus.max_bad_fraction=0.5"))
     assert before == {path: path.stat().st_mtime_ns for path in (shared / "two").rglob("*")}
     assert preprocess.plan(config_for(shared, shared / "two"))[0][0] == "already done"
+    shard = shared / "two" / "data" / "train" / "000000.tar"
+    shard.rename(shard.with_suffix(".away"))
+    with pytest.raises(UserError, match=r"000000\.tar is missing"):
+        preprocess.run(config_for(shared, shared / "two"))
+    shard.with_suffix(".away").rename(shard)
     with pytest.raises(UserError) as error:
         preprocess.run(config_for(shared, shared / "two", "corpus.text_field=body", "tokenizer.vocab_size=600"))
     assert "corpus.text_field: was text, is body" in str(error.value)
