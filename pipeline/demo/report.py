@@ -35,7 +35,7 @@ on for days."""
 
 def report(plan: Plan) -> str:
     """The closing page."""
-    figures = last_figures(plan.folder.metrics, "eval/")
+    figures = evaluated(plan)
     lines = ["", "== what was learned ==", table(figures), "", MEANING, "", finetune_line(plan), "", "== try next =="]
     for shows, command in next_commands(plan):
         lines += [f"# {shows}", command]
@@ -54,6 +54,12 @@ def table(figures: Figures) -> str:
 def shown(value: float | None) -> str:
     """Three digits, or a dash where a stage wrote no such figure."""
     return "-" if value is None else f"{value:.3f}"
+
+
+def evaluated(plan: Plan) -> Figures:
+    """What the evaluate stage found; none where it has not run."""
+    path = plan.folder.path / "evaluation.json"
+    return read_json(path) if path.exists() else {}
 
 
 def last_figures(metrics: Path, prefix: str) -> dict[str, float]:
@@ -111,7 +117,7 @@ def _exported(plan: Plan) -> str:
 
 
 def _evaluated(plan: Plan) -> str:
-    figures = last_figures(plan.folder.metrics, "eval/")
+    figures = evaluated(plan)
     return ", ".join(f"{name} {shown(figures.get(key))}" for key, name, _, _ in _ROWS)
 
 

@@ -94,7 +94,7 @@ def stages(plan: Plan) -> list[Stage]:
             "evaluate",
             "measures the last checkpoint on the validation split",
             _command(plan, "evaluate", python),
-            "metrics.jsonl",
+            "evaluation.json",
         ),
     ]
 

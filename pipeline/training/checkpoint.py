@@ -75,8 +75,11 @@ def verify_checkpoint(path: Path) -> None:
     manifest = read_json(path / "manifest.json")
     try:
         files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+        int(manifest["vocab_size"])
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(f"{path / 'manifest.json'} is damaged: it does not list files with bytes and sha256.") from None
+        raise UserError(
+            f"{path / 'manifest.json'} is damaged: it lacks vocab_size, or files with bytes and sha256."
+        ) from None
     for name, (size, digest) in files.items():
         file = path / name
         if not file.is_file():

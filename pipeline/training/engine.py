@@ -14,7 +14,7 @@ from torch import Tensor
 from model.objectives.base import Batch, Objective
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.training.engine_config import deepspeed_config, micro_steps, zero_stage
+from pipeline.training.engine_config import deepspeed_config, micro_steps, refused_by_deepspeed, zero_stage
 from pipeline.training.engine_state import KINDS, MASTER, EngineState, engine_state, read_scaler, write_scaler
 from pipeline.training.optimizer import build_optimizer, first_step
 from pipeline.training.precision import make_objective
@@ -39,8 +39,7 @@ class Engine:
                 model=self.objective, optimizer=optimizer, config=filled, dist_init_required=False
             )
         except ValidationError as error:  # DeepSpeed's own check of its sections
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            raise UserError(f"DeepSpeed refuses the deepspeed block of the config ({error.title}): {wrong}.") from None
+            raise refused_by_deepspeed(error) from None
         self.state: EngineState = engine_state(self.engine)
         self.state.prime(first_step(config.optimizer, 0))
         self.grad_norm: Tensor | float | None = None

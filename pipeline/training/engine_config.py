@@ -1,10 +1,12 @@
 """DeepSpeed's JSON from the run's config: what the trainer owns is filled in; a contradiction names both keys.
 
-Pure: imports no DeepSpeed, so that --dry-run can check a config in a moment.
+Imports no DeepSpeed but where it says so: a mistake is told before those seconds.
 """
 
 import math
 from typing import Any
+
+from pydantic import ValidationError
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
@@ -51,6 +53,22 @@ def zero_stage(config: RunConfig) -> int:
     if isinstance(stage, bool) or not isinstance(stage, int) or stage not in range(4):
         raise UserError(f"deepspeed.zero_optimization.stage is {stage!r}; it must be 0, 1, 2 or 3.")
     return stage
+
+
+def check_zero_block(config: RunConfig) -> None:
+    """UserError for what DeepSpeed refuses in deepspeed.zero_optimization. Imports DeepSpeed, which takes seconds."""
+    from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
+
+    try:
+        DeepSpeedZeroConfig(**config.deepspeed.get("zero_optimization", {}))
+    except ValidationError as error:
+        raise refused_by_deepspeed(error) from None
+
+
+def refused_by_deepspeed(error: ValidationError) -> UserError:
+    """DeepSpeed's own check of a section, in one message."""
+    wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    return UserError(f"DeepSpeed refuses the deepspeed block of the config ({error.title}): {wrong}.")
 
 
 def check_batch(config: RunConfig, world: int) -> None:

@@ -8,7 +8,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id
-from pipeline.shards.manifest import Manifest, check_tokenizer, read_manifest, verify_shards
+from pipeline.shards.manifest import Manifest, all_shards, check_tokenizer, read_manifest, verify_shards
 from pipeline.training.ranks import Ranks
 
 
@@ -48,6 +48,9 @@ def find_origin(config: RunConfig) -> Origin:
             f"model's vocabulary {config.tokenizer.vocab_size}. Set tokenizer.vocab_size to {pieces}, or "
             "preprocess the corpus again into a new run_dir."
         )
+    given = Path(config.tokenizer.path) if config.tokenizer.path else None
+    if given is not None and given.is_file():  # it need not be on a machine that only trains
+        check_tokenizer(manifest, sha256_file(given), pieces, f"tokenizer.path {given}")
     if not folder.tokenizer.is_file():
         raise UserError(
             f"{folder.tokenizer} is missing: the data in {folder.data} was made with it. Copy it from where the data "
@@ -65,6 +68,5 @@ def find_origin(config: RunConfig) -> Origin:
 
 def verify_data(origin: Origin, ranks: Ranks) -> None:
     """Digests of all shards, each checked by one rank; a broken one is every rank's UserError."""
-    shards = [shard for split in origin.manifest.splits.values() for shard in split.shards]
     with ranks.together():
-        verify_shards(origin.folder.data, shards[ranks.rank :: ranks.world])
+        verify_shards(origin.folder.data, all_shards(origin.manifest)[ranks.rank :: ranks.world])

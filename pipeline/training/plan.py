@@ -1,13 +1,20 @@
-"""What --dry-run prints: sizes, memory, cost and data of a run, without starting it. Imports no DeepSpeed."""
+"""What --dry-run prints: sizes, memory, cost and data of a run, checked as the run checks them, without starting it."""
+
+from pathlib import Path
 
 import torch
 
 from pipeline.base.config import RunConfig
+from pipeline.base.files import read_json
+from pipeline.base.run_folder import RunFolder
+from pipeline.shards.manifest import all_shards, verify_shards
 from pipeline.stream.loader import TokenStream
+from pipeline.training.checkpoint import newest_whole, read_state
 from pipeline.training.distributed import launched_world
-from pipeline.training.engine_config import deepspeed_config, micro_size, micro_steps, zero_stage
-from pipeline.training.origin import find_origin
+from pipeline.training.engine_config import check_zero_block, deepspeed_config, micro_size, micro_steps, zero_stage
+from pipeline.training.origin import Origin, find_origin
 from pipeline.training.precision import make_objective
+from pipeline.training.resume import check_same_data, check_unchanged
 
 GIB = 2**30
 
@@ -29,7 +36,10 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     """Label and value, a line each. Raises UserError for whatever would stop the run at its start."""
     world, stage, train = launched_world(), zero_stage(config), config.train
     deepspeed_config(config, world)
+    check_zero_block(config)
     origin = find_origin(config)
+    verify_shards(origin.folder.data, all_shards(origin.manifest))
+    start = _starting_point(config, origin)
     stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
     validation = TokenStream(origin.folder.data, "validation", config.data, config.seed)
     with torch.device("meta"):  # shapes alone: no memory, and no time for drawing the initial weights
@@ -37,6 +47,7 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     lines = [
         ("run folder", config.run_dir),
+        ("starts", start),
         ("data", f"{origin.folder.data}, manifest sha256 {origin.manifest_sha256[:16]}"),
     ]
     for name, split in origin.manifest.splits.items():
@@ -60,3 +71,14 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
         ("evaluation", f"{min(validation.sequences, train.eval_sequences):,} of {validation.sequences:,} sequences"),
     ]
     return lines
+
+
+def _starting_point(config: RunConfig, origin: Origin) -> str:
+    """Where the run would go on; UserError where its checkpoint does not fit the config or the data."""
+    checkpoint = newest_whole(RunFolder(Path(config.run_dir)))
+    if checkpoint is None:
+        return "from the start"
+    state, _ = read_state(checkpoint)
+    check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin.digests())
+    check_unchanged(checkpoint, config, state)
+    return f"at step {state.step:,}, from {checkpoint}"

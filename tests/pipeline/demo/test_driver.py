@@ -40,8 +40,8 @@ elif name == "finetune":
     figures = {"name": "packages", "labels": ["omega", "zeta"], "finetune/packages/test/accuracy": 0.75}
     (run / "finetune/packages/metrics.json").write_text(json.dumps(figures))
 else:
-    with metrics.open("a") as file:
-        file.write(json.dumps({"step": 3200, "eval/generator/accuracy": 0.41, "eval/discriminator/auc": 0.61}) + "\\n")
+    figures = {"step": 3200, "eval/generator/accuracy": 0.41, "eval/discriminator/auc": 0.61}
+    (run / "evaluation.json").write_text(json.dumps(figures))
 """
 STAGES = ["preprocess", "pretrain", "export", "finetune", "evaluate"]
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import safetensors
@@ -187,6 +188,24 @@ def test_dry_run_prints_a_plan_and_writes_nothing(shop: Workshop, capsys: pytest
         assert word in shown
     assert not (shop.folder / "dry").exists()
     assert main("pretrain", [*shop.arguments("dry", "tokenizer.vocab_size=301"), "--dry-run"]) == 2
+
+
+def test_dry_run_refuses_what_the_run_would(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("pretrain", [*shop.arguments("done", "train.steps=4", "train.save_every=2"), "--dry-run"]) == 0
+    assert "step-0000" in capsys.readouterr().out
+    assert main("pretrain", [*shop.arguments("done", "optimizer.lr=0.5"), "--dry-run"]) == 2
+    assert "optimizer.lr: " in capsys.readouterr().err
+    assert main("pretrain", [*shop.arguments("dry", "deepspeed.zero_optimization.stge=1"), "--dry-run"]) == 2
+    assert "stge" in capsys.readouterr().err
+
+
+def test_another_tokenizer_than_the_datas_is_refused(
+    shop: Workshop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other.model"
+    other.write_bytes(b"another model")
+    assert main("pretrain", shop.arguments("other", f"tokenizer.path={other}")) == 2
+    assert f"tokenizer.path {other}" in capsys.readouterr().err
 
 
 def test_every_key_that_deepspeed_reads_is_known() -> None:
