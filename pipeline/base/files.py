@@ -53,17 +53,8 @@ def _code_of(error: Exception) -> int | None:
     return int(found[1]) if found else None
 
 
-def sync_folder(path: Path) -> None:
-    """Makes renames inside the folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    """Makes the file's bytes durable."""
+def sync(path: Path) -> None:
+    """Makes a file's bytes, or the renames inside a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -80,9 +71,9 @@ def complete_file(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield aside
-            sync_file(aside)
+            sync(aside)
             os.replace(aside, path)
-            sync_folder(path.parent)
+            sync(path.parent)
         finally:
             aside.unlink(missing_ok=True)
 
@@ -104,12 +95,12 @@ def complete_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             yield aside
-            for file in sorted(aside.rglob("*")):
-                (sync_file if file.is_file() else sync_folder)(file)
+            for entry in sorted(aside.rglob("*")):
+                sync(entry)
             if path.exists():
                 os.rename(path, old)
             os.rename(aside, path)
-            sync_folder(path.parent)
+            sync(path.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
             shutil.rmtree(old, ignore_errors=True)
