@@ -95,7 +95,7 @@ def complete_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             yield aside
-            for entry in sorted(aside.rglob("*")):
+            for entry in (*aside.rglob("*"), aside):
                 sync(entry)
             if path.exists():
                 os.rename(path, old)
