@@ -6,6 +6,7 @@ Light on purpose: torch, Ray and MLflow are imported after the arguments are rea
 import argparse
 import importlib
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -22,6 +23,8 @@ DESCRIPTIONS = {
 EXIT_USER, EXIT_PREEMPTED = 2, 75
 OTHERS_WAIT_SECONDS = 5.0
 """Rank 0 tells a mistake that all ranks meet, and its exit makes the launcher end the others while they wait."""
+FIRST_RANK_SECONDS = 20.0
+"""After that: how long rank 0 may take to be ready for the others, as it is where it has not met the mistake."""
 
 
 def parser(stage: str) -> argparse.ArgumentParser:
@@ -56,9 +59,8 @@ def main(stage: str, argv: list[str] | None = None) -> int:
         module.run(config)
         return 0
     except UserError as error:
-        if rank != 0:
-            time.sleep(OTHERS_WAIT_SECONDS)
-        print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
+        if rank == 0 or _only_met_here(error):
+            print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
         return EXIT_USER
     except Preempted as error:
         if rank == 0:
@@ -67,6 +69,23 @@ def main(stage: str, argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; the same command goes on from what is complete.", file=sys.stderr, flush=True)
         return 130
+
+
+def _only_met_here(error: UserError) -> bool:
+    """Whether rank 0 goes on and listens for the others: it has not met the mistake, so nobody else would tell it."""
+    time.sleep(OTHERS_WAIT_SECONDS)
+    if error.shared is not None:
+        return not error.shared
+    address = (os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ.get("MASTER_PORT", "29500")))
+    until = time.monotonic() + FIRST_RANK_SECONDS
+    while True:
+        try:
+            socket.create_connection(address, timeout=1).close()
+            return True
+        except OSError:
+            if time.monotonic() >= until:
+                return False
+            time.sleep(0.5)
 
 
 def print_plan(stage: str, plan: list[tuple[str, str]]) -> None:

@@ -111,9 +111,11 @@ def meet(backend: str) -> None:
     address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     seconds = int(os.environ.get("ELECTRA_RENDEZVOUS_SECONDS", "300"))
+    reached = False
     try:
         patience = timedelta(seconds=seconds)
         store, rank, world = next(rendezvous("env://", rank, world, timeout=patience))
+        reached = True
         store = torch.distributed.PrefixStore("ranks", store)  # type: ignore[attr-defined]
         torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=world)
     except (torch.distributed.DistError, RuntimeError) as error:
@@ -122,11 +124,13 @@ def meet(backend: str) -> None:
                 f"port {port} of {address}, where the ranks meet, is in use (by another run?). Start with another one: "
                 f"deepspeed --master_port {int(port) + 1} ..."
             ) from error
-        raise UserError(
+        missing = UserError(
             f"not all {world} ranks came together at {address}:{port} within {seconds} s: a host is down, unreachable "
             "or behind a firewall, or a rank has failed. On the machine that starts the job, run "
             f"`python -m cluster.preflight HOSTFILE`. ({str(error).splitlines()[0]})"
-        ) from error
+        )
+        missing.shared = reached  # where rank 0 is the one that is missing, nobody else tells it
+        raise missing from error
 
 
 def _leave() -> None:

@@ -64,7 +64,9 @@ class Ranks:
         found = self._gather(str(problem) if problem else None)
         message = next((text for text in found if text is not None), None)
         if message is not None:
-            raise UserError(message) from problem
+            shared = UserError(message)
+            shared.shared = True
+            raise shared from problem
 
     def attempt(self, work: Callable[[], T]) -> T | None:
         """The work's result; None after a UserError, which the next `agreed_to_stop` raises on all ranks."""
