@@ -35,6 +35,11 @@ def bare(codec: Codec, texts: list[str]) -> float:
     return time.perf_counter() - began
 
 
+def ready(number: int) -> int:
+    """Nothing: a task whose result says that a worker is up."""
+    return number
+
+
 def stage(corpus: Path, tokenizer: Path, run_dir: Path, workers: int) -> float:
     """Seconds of the stage, once its workers run."""
     settings = [f"run_dir={run_dir}", f"corpus.paths=[{corpus}]", f"tokenizer.path={tokenizer}", "ray.address=local"]
@@ -42,7 +47,7 @@ def stage(corpus: Path, tokenizer: Path, run_dir: Path, workers: int) -> float:
     folder = RunFolder(run_dir)
     inputs = read_inputs(config, folder)
     with connected(config.ray) as ray:
-        list(ray.map_ordered(abs, [(number,) for number in range(2 * workers)]))  # the processes are up
+        list(ray.map_ordered(ready, [(number,) for number in range(2 * workers)]))  # the processes are up
         began = time.perf_counter()
         Build(config, folder, inputs, ray).run()
         return time.perf_counter() - began
