@@ -26,7 +26,7 @@ class Plan:
     """Relative to the repository, or absolute."""
     seed: int
     corpus_dir: str = DEFAULT_CORPUS_DIR
-    """What is gathered, for every seed: beside the runs, as preprocessing never reads what lies in its own run."""
+    """What is gathered, for every seed: beside the runs, which share it."""
     settings: tuple[str, ...] = ()
     """key=value, passed on to every stage."""
 

@@ -1,12 +1,10 @@
 """Writes a checkpoint: all ranks gather tensor by tensor, rank 0 writes; its error (a full disk) is everyone's."""
 
-import re
 import shutil
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -55,10 +53,4 @@ def _write_rest(engine: Engine, aside: Path, state: TrainState, origin: Origin, 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     with told_plainly(path):
-        try:
-            save_file(tensors, path)
-        except SafetensorError as error:
-            number = re.search(r"os error (\d+)", str(error))
-            if number is None:
-                raise
-            raise OSError(int(number[1]), str(error)) from error
+        save_file(tensors, path)

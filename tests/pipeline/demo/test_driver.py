@@ -49,6 +49,7 @@ STAGES = ["preprocess", "pretrain", "export", "finetune", "evaluate"]
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder whose stages only note that they were called; the corpus is of a hundred modules."""
+    monkeypatch.delenv("DS_ACCELERATOR", raising=False)  # a training run in this process has set it
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs/demo.yaml").write_text("seed: 0\n")
     (tmp_path / "pipeline").mkdir()
