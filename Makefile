@@ -18,9 +18,9 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
-	@echo "setup: installing pinned packages into $(VENV) (about 2.5 GB, a few minutes)"
+	@echo "setup: installing pinned packages into $(VENV) (about 2.7 GB, a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[test,lint]'
 	@touch $@
 
 demo: setup

@@ -15,6 +15,7 @@ setup(
     package_data={"configs": ["*.yaml"]},
     install_requires=[
         "accelerate>=1.0",
+        "captum==0.9.0",
         "deepspeed==0.19.8",
         "mlflow==3.17.2",
         "numpy>=1.26",
@@ -22,9 +23,13 @@ setup(
         "pydantic>=2.8,<3",
         "pyyaml>=6",
         "ray[default]==2.60.0",
+        "rouge-score==0.1.2",
+        "sacrebleu==2.6.0",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
+        "sentence-transformers==6.2.0",
         "sentencepiece==0.2.3",
+        "seqeval==1.2.2",
         "tokenizers>=0.20",
         "torch==2.13.0",
         "tqdm>=4.66",
@@ -33,7 +38,7 @@ setup(
         "zstandard>=0.22",
     ],
     extras_require={
-        "test": ["hypothesis>=6", "pytest>=8", "scipy>=1.11"],
+        "test": ["hypothesis>=6", "playwright==1.65.2", "pytest>=8", "scipy>=1.11"],
         "lint": ["mypy>=1.11", "pre-commit>=3", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
 )

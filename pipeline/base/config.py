@@ -20,9 +20,8 @@ from pipeline.base.sections import (
     CorpusConfig,
     DataConfig,
     DeepSpeedConfig,
-    EvaluateConfig,
     ExportConfig,
-    FinetuneConfig,
+    InitConfig,
     OptimizerConfig,
     Place,
     RayConfig,
@@ -32,6 +31,7 @@ from pipeline.base.sections import (
     TrackingConfig,
     TrainConfig,
 )
+from pipeline.base.task_sections import EvaluateConfig, ExplainConfig, FinetuneConfig
 from pipeline.base.yaml_file import parse_value, read_yaml
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "default.yaml"
@@ -55,6 +55,7 @@ class RunConfig(Section):
     tokenizer: TokenizerConfig = TokenizerConfig()
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    init: InitConfig = InitConfig()
     objective: Any = Field(default={"name": "electra"}, validate_default=True)
     """`name`, and the keys of that objective's Config (model/objectives/NAME.py)."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -67,6 +68,7 @@ class RunConfig(Section):
     export: ExportConfig = ExportConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    explain: ExplainConfig = ExplainConfig()
 
     @field_validator("objective", mode="before")
     @classmethod

@@ -170,48 +170,15 @@ class ExportConfig(Section):
     """latest, or a folder's name such as step-00000120."""
 
 
-class FinetuneConfig(Section):
-    """A classifier on top of an export."""
+class InitConfig(Section):
+    """Weights that pretraining starts from; without any it starts from random ones."""
 
-    name: str = "classification"
-    """Folder of the results and part of the metric names: finetune/NAME/accuracy."""
-    family: str = "classification"
-    """Kind of task: a file of pipeline/tasks/families/."""
-    export: Place | None = None
-    """A Hugging Face folder; by default this run's exported discriminator (the mlm objective: generator)."""
-    train: Place | None = None
-    """JSON lines of {"text" or "sentence", "label"}, also .gz or .zst."""
-    dev: Place | None = None
-    """The same, to choose the best epoch."""
-    test: Place | None = None
-    """The same, for the reported figures; may be absent."""
-    epochs: Positive = 3
-    """Passes over the training file."""
-    batch_size: Positive = 32
-    """Texts a step."""
-    lr: Rate = 1e-4
-    """Peak learning rate (released code: 1e-4 small and base, 5e-5 large)."""
-    max_length: Annotated[int, Field(ge=8)] = 128
-    """Tokens a text; longer ones are cut, and counted."""
-    warmup_fraction: Fraction = 0.1
-    """Share of the steps over which the learning rate rises."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """The released configuration's; the paper's appendix B says 0."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
-    top_layer_power: Annotated[int, Field(ge=0)] = 1
-    """The top layer's rate is lr * layer_decay ** this: 1 by the paper's text, 2 in the released code."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    """bf16: autocast."""
-
-
-class EvaluateConfig(Section):
-    """A checkpoint on the validation split."""
-
-    checkpoint: str = "latest"
-    """latest, or a folder's name such as step-00000120."""
-    sequences: Positive = 4096
-    """Most sequences used."""
+    discriminator: Place | None = None
+    """A Hugging Face ELECTRA or ModernBERT folder for the discriminator (objective mlm: not used)."""
+    generator: Place | None = None
+    """The same for the generator (objective mlm: its one network)."""
+    checkpoint: Place | None = None
+    """Another run's folder or checkpoint: both networks go on from it, at any sequence length."""
 
 
 DeepSpeedConfig = dict[str, Any]

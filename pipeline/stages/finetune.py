@@ -10,7 +10,7 @@ from pipeline.base.config import RunConfig
 from pipeline.base.files import complete_folder, lock_folder, read_json, write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.base.tracking import Tracker, read_run_id, start_run
 from pipeline.tasks.families.base import Encoded, Task, open_task
 from pipeline.tasks.identity import METRICS, already_done, comparable, input_digests, target_folder

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.base.errors import UserError
 from pipeline.base.log import get_logger
 from pipeline.base.progress import Progress
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.batches import pad, shuffled_batches, sorted_batches
 from pipeline.tasks.families.base import Encoded, Task
 from pipeline.tasks.rates import parameter_groups, rate_factor

@@ -16,7 +16,7 @@ from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import Task
 
 HEAD_DROPOUT = 0.1

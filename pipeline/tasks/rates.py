@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.training.optimizer import decays
 
 _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")

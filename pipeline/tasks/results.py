@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.files import write_atomic
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.loop import FineTuning, Outcome
 from pipeline.tasks.pretrained import Pretrained, save_model
 

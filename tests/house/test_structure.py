@@ -24,8 +24,10 @@ ROOMS = {
     "training": {"stream", "shards"},
     "release": {"training", "vocabulary"},
     "tasks": {"training", "vocabulary"},
+    "probing": {"tasks"},
+    "explaining": {"tasks", "probing"},
     "demo": {"corpus"},
-    "stages": {"corpus", "vocabulary", "shards", "stream", "training", "release", "tasks"},
+    "stages": {"corpus", "vocabulary", "shards", "stream", "training", "release", "tasks", "probing", "explaining"},
 }
 
 

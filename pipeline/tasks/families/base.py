@@ -1,35 +1,45 @@
 """What a family of downstream tasks owes the loop; finetune.family NAME is the file families/NAME.py.
 
-A family reads and checks its files, encodes them, names the head (a class of transformers), and turns logits into
-a loss, metrics and predictions. It knows nothing of the loop, and the loop nothing of labels.
+A family reads and checks its files, turns examples into rows (several a long text), names the network, and turns what
+the network gives into a loss, decisions, metrics and predictions. It knows nothing of the loop, and the loop nothing of
+labels. Price: the examples of all splits are held in memory.
 """
 
+import copy
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.base.errors import UserError
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 
 SPLITS = ("train", "dev", "test")
+
+Row = dict[str, list[int]]
+"""Inputs of the network for one row, not padded. Keys that end in "input_ids" are padded with the padding token and get
+a mask of the like name; others are padded with 0."""
+Batch = dict[str, Tensor]
+"""Padded rows, each (rows, longest) int64, on the network's device."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """A split as the model takes it."""
+    """A split as the network takes it."""
 
-    ids: Sequence[Sequence[int]]
-    """Token ids of each example, special ones included, not padded."""
-    targets: Tensor
-    """(examples, ...) what the loss compares the logits with."""
-    cut: int
-    """Examples that were longer than finetune.max_length and were truncated."""
+    rows: Sequence[Row]
+    """Of every example one, or one a window, in the file's order."""
+    targets: Sequence[Any]
+    """What `loss` compares with, one a row."""
+    owners: Sequence[int]
+    """The example (its place in the split, from 0) that each row is of; ascending."""
+    cut: int = 0
+    """Examples of which something was cut off."""
 
 
 class Task(ABC):
@@ -39,16 +49,28 @@ class Task(ABC):
     """transformers' class that has the head, such as AutoModelForSequenceClassification."""
     selection: ClassVar[str]
     """The metric by which the best epoch is chosen on dev (higher is better)."""
+    headline: ClassVar[tuple[str, ...]]
+    """The metrics to show a person, the most usual one first."""
+    pipeline_name: ClassVar[str | None]
+    """What transformers.pipeline, and so MLflow, calls the task; None where it has none."""
+    head_module: ClassVar[str | None] = "classifier"
+    """Attribute of the network that is the new head: drawn from the seed, never taken from the export."""
+
+    def __init__(self, settings: FinetuneConfig, examples: dict[str, list[Any]]) -> None:
+        self.settings, self.examples = settings, examples
 
     @classmethod
     @abstractmethod
-    def open(cls, settings: FinetuneConfig) -> "Task":
-        """Reads finetune.train, .dev and, where given, .test. Raises UserError that names file and line."""
+    def open(cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None) -> "Task":
+        """Reads `files` (split to path). Raises UserError that names file and line.
+
+        labels: those of a model that is trained already, in its order; without them the file of "train" tells them.
+        """
 
     @property
-    @abstractmethod
     def splits(self) -> tuple[str, ...]:
         """Names of the splits there are, train first."""
+        return tuple(split for split in SPLITS if split in self.examples)
 
     @abstractmethod
     def describe(self) -> list[tuple[str, str]]:
@@ -59,24 +81,50 @@ class Task(ABC):
         """What the head adds to the model's config: number and names of labels."""
 
     @abstractmethod
-    def encode(self, split: str, tokenizer: Any, max_length: int) -> Encoded:
-        """Token ids and targets of a split, in the file's order."""
+    def encode(self, split: str, tokenizer: Any) -> Encoded:
+        """Rows and targets of a split, in the file's order, by the settings' max_length, long_text and stride."""
 
     @abstractmethod
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, model: nn.Module, batch: Batch, targets: Sequence[Any]) -> Tensor:
         """Mean loss of a batch."""
 
     @abstractmethod
-    def metrics(self, split: str, logits: Tensor) -> dict[str, float]:
-        """Metrics by the names that torchmetrics and evaluate use; logits in the file's order, on the CPU."""
+    def outputs(self, model: nn.Module, batch: Batch) -> list[Any]:
+        """What the network says of each row, on the CPU, without padding; gradients and dropout are off."""
+
+    @abstractmethod
+    def decide(self, split: str, encoded: Encoded, outputs: Sequence[Any]) -> list[Any]:
+        """One decision an example, from its rows' outputs (in the order of encoded.rows)."""
+
+    @abstractmethod
+    def metrics(self, split: str, decisions: Sequence[Any]) -> dict[str, float]:
+        """Metrics by the names that torchmetrics and evaluate use."""
 
     @abstractmethod
     def baseline(self, split: str) -> dict[str, float]:
-        """The same metrics of the trivial answer, to be shown beside."""
+        """The same metrics of the trivial answer, to be shown beside; {} where there is none."""
 
     @abstractmethod
-    def predictions(self, split: str, logits: Tensor) -> list[dict[str, Any]]:
-        """A JSON object an example, in the file's order."""
+    def predictions(self, split: str, decisions: Sequence[Any]) -> list[dict[str, Any]]:
+        """A JSON object an example, in the file's order; "line" is its line in the file."""
+
+    def strata(self) -> list[Hashable] | None:
+        """A class for each training example, for drawing balanced subsets; None: any subset is as good."""
+        return None
+
+    def plain(self, split: str) -> tuple[list[str], list[Any]] | None:
+        """Texts (two joined by " || ") and targets (label index or score) for a bag-of-words baseline; None: no such."""
+        return None
+
+    def plain_metrics(self, split: str, answers: Sequence[Any]) -> dict[str, float]:
+        """The metrics of a baseline's answers, which are like the targets of `plain`."""
+        raise NotImplementedError(f"{type(self).__name__} has no bag-of-words baseline")
+
+    def with_training(self, chosen: Sequence[int]) -> "Task":
+        """The same task with these of its training examples; labels stay those of all."""
+        smaller = copy.copy(self)
+        smaller.examples = self.examples | {"train": [self.examples["train"][index] for index in chosen]}
+        return smaller
 
 
 def family_names() -> list[str]:
@@ -84,19 +132,28 @@ def family_names() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules([str(Path(__file__).parent)]) if m.name != "base")
 
 
-def open_task(settings: FinetuneConfig) -> Task:
-    """The task that `settings` describes, of the one class that pipeline/tasks/families/FAMILY.py defines."""
-    if settings.family not in family_names():
-        raise UserError(f"finetune.family {settings.family!r} is not known: one of {', '.join(family_names())}.")
-    module = importlib.import_module(f"pipeline.tasks.families.{settings.family}")
+def family_class(name: str) -> type[Task]:
+    """The one class that pipeline/tasks/families/NAME.py defines. Raises UserError for an unknown name."""
+    if name not in family_names():
+        raise UserError(f"finetune.family {name!r} is not known: one of {', '.join(family_names())}.")
+    module = importlib.import_module(f"pipeline.tasks.families.{name}")
     classes = (value for value in vars(module).values() if isinstance(value, type) and issubclass(value, Task))
     (family,) = (found for found in classes if found.__module__ == module.__name__)
-    return family.open(settings)
+    return family
 
 
-def require_file(settings: FinetuneConfig, split: str) -> Path:
-    """Path of finetune.SPLIT; UserError when the key is not set."""
+def open_task(settings: FinetuneConfig) -> Task:
+    """The task that `settings` describes, its files read. Raises UserError."""
+    family = family_class(settings.family)
+    files = {split: split_path(settings, split) for split in ("train", "dev")}
+    if settings.test:
+        files["test"] = split_path(settings, "test")
+    return family.open(settings, files)
+
+
+def split_path(settings: FinetuneConfig, split: str) -> Path:
+    """Path of finetune.SPLIT, below finetune.data_folder where it is relative; UserError when the key is not set."""
     path = getattr(settings, split)
     if not path:
-        raise UserError(f"finetune.{split} is not set: give it a JSON-lines file (docs/finetune.md).")
-    return Path(path)
+        raise UserError(f"finetune.{split} is not set: give it a file (docs/finetune.md says of which kinds).")
+    return Path(settings.data_folder or "") / path

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pipeline.base.errors import UserError
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
 from pipeline.tasks.families.base import SPLITS, Encoded, Task, require_file
 from pipeline.tasks.metrics import classification_metrics

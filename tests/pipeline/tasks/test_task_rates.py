@@ -1,7 +1,7 @@
 import pytest
 import transformers
 
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.rates import layer_powers, parameter_groups, rate_factor
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, LAYERS, tiny_model
 

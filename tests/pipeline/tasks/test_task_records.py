@@ -6,7 +6,7 @@ import pytest
 import zstandard
 
 from pipeline.base.errors import UserError
-from pipeline.base.sections import FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import family_names, open_task
 from pipeline.tasks.families.classification import order_labels
 from pipeline.tasks.records import read_records

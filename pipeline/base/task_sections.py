@@ -1,0 +1,155 @@
+"""The sections of a run's config that are about using the model: fine-tuning, evaluating, explaining."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pipeline.base.sections import Fraction, Place, Positive, Rate, Section
+
+
+class FieldsConfig(Section):
+    """What the files call their fields; by default the usual names are looked for (docs/finetune.md)."""
+
+    text: str | None = None
+    """The text, or the first of two."""
+    pair: str | None = None
+    """The second text."""
+    label: str | None = None
+    """Label, or score."""
+    tokens: str | None = None
+    """List of tokens; for CoNLL files the number of the column, from 0 (negative: from the end)."""
+    tags: str | None = None
+    """List of IOB2 tags; for CoNLL files the number of the column."""
+    question: str | None = None
+    """Question."""
+    context: str | None = None
+    """Text that holds the answer."""
+    answers: str | None = None
+    """{"text": [...], "answer_start": [...]}, as SQuAD has it."""
+    source: str | None = None
+    """Text to translate or to summarise."""
+    target: str | None = None
+    """Its translation or summary."""
+
+
+class ExportChoice(Section):
+    """One of the exports that a sweep compares."""
+
+    path: Place
+    """A Hugging Face folder."""
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """random: the same shape from random weights."""
+
+
+class FinetuneConfig(Section):
+    """A task on top of an export, or a sweep over tasks, exports, seeds and numbers of examples."""
+
+    name: str = "classification"
+    """Folder of the results and part of the metric names: finetune/NAME/accuracy."""
+    family: str = "classification"
+    """Kind of task: a file of pipeline/tasks/families/."""
+    export: Place | None = None
+    """A Hugging Face folder; by default this run's exported discriminator (the mlm objective: generator)."""
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """random: the export's shape and tokenizer with random weights, to see what pretraining gives."""
+    data_folder: Place | None = None
+    """Folder that relative paths of train, dev and test start from; by default the working folder."""
+    format: Literal["auto", "jsonl", "csv", "tsv", "conll", "squad"] = "auto"
+    """Of the three files, each also .gz or .zst; auto: by the file's suffix."""
+    train: Place | None = None
+    """The file to learn from."""
+    dev: Place | None = None
+    """The same, to choose the best epoch."""
+    test: Place | None = None
+    """The same, for the reported figures; may be absent."""
+    fields: FieldsConfig = FieldsConfig()
+    epochs: Positive = 3
+    """Passes over the training file."""
+    patience: Positive | None = None
+    """Epochs without a better score on dev after which training ends early; by default it never does."""
+    batch_size: Positive = 32
+    """Examples (long texts: windows) a step."""
+    lr: Rate = 1e-4
+    """Peak learning rate (released code: 1e-4 small and base, 5e-5 large)."""
+    max_length: Annotated[int, Field(ge=8)] = 128
+    """Tokens a row; longer texts are cut, and counted, or read in windows."""
+    long_text: Literal["cut", "windows"] = "cut"
+    """windows: a text longer than max_length is read whole, in overlapping windows, and decided over all of them."""
+    stride: Annotated[int, Field(ge=0)] = 64
+    """Tokens that neighbouring windows share."""
+    pooling: Literal["mean", "max"] = "mean"
+    """How a text's windows decide on its label: mean of log-probabilities, or the surest window."""
+    warmup_fraction: Fraction = 0.1
+    """Share of the steps over which the learning rate rises."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """The released configuration's; the paper's appendix B says 0."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
+    top_layer_power: Annotated[int, Field(ge=0)] = 1
+    """The top layer's rate is lr * layer_decay ** this: 1 by the paper's text, 2 in the released code."""
+    head: Literal["cls", "library"] = "cls"
+    """cls: dropout and one linear layer over the [CLS] vector (released code); library: transformers' own head."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """bf16: autocast."""
+    save_every: Positive = 500
+    """Steps between states from which a killed fine-tuning goes on; each epoch ends with one."""
+    seeds: Positive = 1
+    """Repetitions with seed, seed + 1, ...: median, spread and the best on dev are reported."""
+    tasks: tuple[Place, ...] = ()
+    """YAML files of tasks to run one after another, each with all exports and seeds, as Ray tasks."""
+    exports: dict[str, ExportChoice] = {}
+    """Name to export, for a sweep that compares several; by default finetune.export alone."""
+    train_examples: tuple[Positive, ...] = ()
+    """Numbers of training examples to try, drawn with each seed: score against examples."""
+    bag_of_words: bool = False
+    """Also a linear model over words and characters (scikit-learn), to compare with."""
+    max_answer_tokens: Positive = 30
+    """question_answering: longest answer."""
+    target_vocab_size: Annotated[int, Field(ge=262)] = 8000
+    """translation: pieces of the target side's SentencePiece vocabulary."""
+    max_target_length: Annotated[int, Field(ge=4)] = 64
+    """translation, summarisation: tokens of a target; longer ones are cut, and counted."""
+    beams: Positive = 4
+    """translation, summarisation: beams of the search (1: greedy)."""
+
+
+class EvaluateConfig(Section):
+    """A checkpoint on the validation split; a fine-tuned model on a file; or pairs of texts."""
+
+    checkpoint: str = "latest"
+    """latest, or a folder's name such as step-00000120."""
+    sequences: Positive = 4096
+    """Most sequences used."""
+    model: Place | None = None
+    """A fine-tuned task's folder (run_dir/finetune/NAME): it is evaluated on evaluate.data instead."""
+    data: Place | None = None
+    """A file like the task's own."""
+    minimal_pairs: tuple[Place, ...] = ()
+    """JSON lines of {"good", "bad"} and perhaps "phenomenon": which of the two the networks prefer."""
+    probes: tuple[str, ...] = ()
+    """Sets of pairs that come with the pipeline, by name: grammar_en, bias_en, bias_zh."""
+    discriminator: Place | None = None
+    """Folder that scores pairs; by default this run's export."""
+    generator: Place | None = None
+    """The same for the generator."""
+
+
+class ExplainConfig(Section):
+    """A page that shows what the networks make of a text."""
+
+    text: str | None = None
+    """The text."""
+    file: Place | None = None
+    """Or a file with a text a line (.txt) or {"text"} a line (.jsonl)."""
+    discriminator: Place | None = None
+    """Folder whose judgement is shown; by default this run's export."""
+    generator: Place | None = None
+    """Folder whose candidates are shown; by default this run's export."""
+    classifier: Place | None = None
+    """A fine-tuned folder (finetune/NAME/model) whose decision is attributed to tokens; may be absent."""
+    output: Place | None = None
+    """The page; by default run_dir/explain.html, and the same as JSON beside it."""
+    candidates: Positive = 5
+    """Candidates of the generator shown a token."""
+    steps: Positive = 50
+    """Points of the integral of integrated gradients."""
