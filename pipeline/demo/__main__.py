@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from pipeline.base.errors import UserError
-from pipeline.demo.driver import StageFailed, run
+from pipeline.demo.driver import StageFailed, gather_corpus, run
 from pipeline.demo.stages import DEFAULT_CORPUS_DIR, DEFAULT_RUN_DIR, Plan
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,11 +20,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--corpus-dir", default=DEFAULT_CORPUS_DIR, help="gathered once, for every run; default: %(default)s"
     )
+    arguments.add_argument("--gather-only", action="store_true", help="only write the text and its labelled examples")
     arguments.add_argument("settings", nargs="*", metavar="key=value", help="passed on to every stage")
     given = arguments.parse_intermixed_args(argv)
     folder = given.run_dir or (DEFAULT_RUN_DIR if given.seed == 0 else f"{DEFAULT_RUN_DIR}-seed-{given.seed}")
     try:
-        run(Plan(REPOSITORY, given.config, folder, given.seed, given.corpus_dir, tuple(given.settings)))
+        plan = Plan(REPOSITORY, given.config, folder, given.seed, given.corpus_dir, tuple(given.settings))
+        gather_corpus(plan, 1) if given.gather_only else run(plan)
     except StageFailed as failure:
         print(f"demo: {failure}", file=sys.stderr, flush=True)
         return failure.code
