@@ -30,6 +30,7 @@ MAY_CHANGE = (
     "export",
     "finetune",
     "evaluate",
+    "explain",
 )
 """Keys, or sections, that do not decide what is learned (data and tokenizer are compared by digest)."""
 
