@@ -1,6 +1,6 @@
 """The sections of a run's config that are about using the model: fine-tuning, evaluating, explaining."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -103,6 +103,14 @@ class FinetuneConfig(Section):
     """Numbers of training examples to try, drawn with each seed: score against examples."""
     bag_of_words: bool = False
     """Also a linear model over words and characters (scikit-learn), to compare with."""
+    task_settings: dict[str, dict[str, Any]] = {}
+    """A sweep's exceptions: name of a task to keys of this section that hold for it alone, over all others."""
+    max_train_examples: Positive | None = None
+    """Most training examples; of more, that many are drawn by the seed, balanced by class."""
+    min_updates: Annotated[int, Field(ge=0)] = 0
+    """Fewest steps: a small training file is passed over more often than `epochs`, and dev scored `epochs` times."""
+    log_model: bool = True
+    """Keep the model with the MLflow run too, so that `mlflow models serve` serves it."""
     max_answer_tokens: Positive = 30
     """question_answering: longest answer."""
     target_vocab_size: Annotated[int, Field(ge=262)] = 8000
