@@ -20,14 +20,14 @@ from pipeline.base.workers import connected
 from pipeline.demo.docstrings import gather, to_lines
 from pipeline.stages.preprocess_build import Build
 from pipeline.stages.preprocess_inputs import read_inputs
-from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.codec import SentencePieceCodec
 from pipeline.vocabulary.train import train_tokenizer
 
 VOCABULARY = 16_000
 LINES_A_CALL = 1000
 
 
-def bare(codec: Codec, texts: list[str]) -> float:
+def bare(codec: SentencePieceCodec, texts: list[str]) -> float:
     """Seconds that SentencePiece alone takes, over lists of documents, on one core."""
     began = time.perf_counter()
     for start in range(0, len(texts), LINES_A_CALL):
@@ -74,7 +74,7 @@ def main() -> None:
             size += len(text.encode())
             if size > config.tokenizer.sample_bytes:
                 break
-        codec = Codec(train_tokenizer(sample, config.tokenizer, seed=0))
+        codec = SentencePieceCodec(train_tokenizer(sample, config.tokenizer, seed=0))
         tokenizer = scratch / "tokenizer.model"
         tokenizer.write_bytes(codec.model)
         seconds: dict[str, list[float]] = {

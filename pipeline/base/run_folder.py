@@ -17,8 +17,13 @@ class RunFolder:
 
     @property
     def tokenizer(self) -> Path:
-        """The SentencePiece model."""
-        return self.path / "tokenizer" / "tokenizer.model"
+        """The vocabulary: a SentencePiece model or a tokenizer.json."""
+        return tokenizer_file(self.path)
+
+    @property
+    def init(self) -> Path:
+        """What the run's first weights were taken from; absent where they were random."""
+        return self.path / "init.json"
 
     @property
     def data(self) -> Path:
@@ -79,3 +84,9 @@ class RunFolder:
     def tracking(self) -> Path:
         """Which MLflow run belongs to which stage, and what it has been sent."""
         return self.path / "tracking.json"
+
+
+def tokenizer_file(folder: Path) -> Path:
+    """The vocabulary of a run, or of a checkpoint: its tokenizer.json where there is one, else tokenizer.model."""
+    given = folder / "tokenizer" / "tokenizer.json"
+    return given if given.is_file() else folder / "tokenizer" / "tokenizer.model"

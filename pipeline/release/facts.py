@@ -8,8 +8,9 @@ from typing import Any
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
+from pipeline.base.run_folder import tokenizer_file
 from pipeline.training.checkpoint import TrainState, read_checkpoint_config, read_state
-from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.reading import load_codec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Facts:
     state: TrainState
     vocab_size: int
     tokenizer: bytes
-    """The SentencePiece model."""
+    """The bytes of the SentencePiece model or of the tokenizer.json."""
     tokenizer_sha256: str
     data_manifest_sha256: str
     pretrain_run_id: str
@@ -48,10 +49,10 @@ class Facts:
 def gather_facts(checkpoint: Path, metrics: Path) -> Facts:
     """Reads a verified checkpoint folder and metrics.jsonl (which may be absent). Raises UserError."""
     manifest = read_json(checkpoint / "manifest.json")
-    file = checkpoint / "tokenizer" / "tokenizer.model"
+    file = tokenizer_file(checkpoint)
     if not file.is_file():
         raise UserError(f"{file} is missing: an export needs the tokenizer that the checkpoint was trained with.")
-    codec = Codec(file.read_bytes(), str(file))
+    codec = load_codec(file)
     vocab_size = int(manifest["vocab_size"])
     if codec.vocab_size != vocab_size:
         raise UserError(

@@ -1,4 +1,4 @@
-"""One network as a Hugging Face folder: safetensors, config.json, fast tokenizer, tokenizer.model, model card.
+"""One network as a Hugging Face folder: safetensors, config.json, fast tokenizer, model card, SentencePiece model.
 
 Price: the weights stand in memory twice.
 """
@@ -14,6 +14,7 @@ from pipeline.base.files import write_json
 from pipeline.release.card import model_card
 from pipeline.release.facts import Facts
 from pipeline.vocabulary.fast import fast_tokenizer
+from pipeline.vocabulary.reading import is_json
 
 AUTO_CLASSES = {
     "ElectraForPreTraining": "AutoModelForPreTraining",
@@ -36,7 +37,8 @@ def write_folder(path: Path, name: str, network: nn.Module, facts: Facts) -> str
     length = facts.config.data.sequence_length
     tokenizer = fast_tokenizer(facts.tokenizer, length, token_types=config["model_type"] == "electra")
     tokenizer.save_pretrained(path)
-    (path / "tokenizer.model").write_bytes(facts.tokenizer)
+    if not is_json(facts.tokenizer):
+        (path / "tokenizer.model").write_bytes(facts.tokenizer)
     card = model_card(facts, name, class_name, AUTO_CLASSES[class_name], sum(v.numel() for v in state.values()))
     (path / "README.md").write_text(card, encoding="utf-8")
     return class_name

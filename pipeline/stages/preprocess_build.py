@@ -25,6 +25,7 @@ from pipeline.stages.preprocess_results import corpus_sha256, manifest_of, stati
 from pipeline.stages.preprocess_tasks import SampleOrder, TokenReport, shard_task, survey_task, tokenize_task
 from pipeline.stages.preprocess_work import digest_of, open_work, remove_work
 from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.reading import load_codec
 from pipeline.vocabulary.train import train_tokenizer
 
 MEGABYTE = 1_000_000
@@ -100,7 +101,7 @@ class Build:
             sentences = chosen_units(samples, self.config.tokenizer.sample_bytes)
             get_logger().info(f"training a tokenizer of {self.config.tokenizer.vocab_size:,} pieces ...")
             write_atomic(path, train_tokenizer(sentences, self.config.tokenizer, self.config.seed))
-        return Codec(path.read_bytes(), str(path))
+        return load_codec(path)
 
     def tokenize(self, codec: Codec) -> list[TokenReport]:
         """Pass B: every document's ids and a closing [SEP], in a segment for each task and split."""
@@ -156,7 +157,10 @@ class Build:
             with told_plainly(place):
                 shutil.rmtree(place, ignore_errors=True)
                 os.replace(self.work.shards(split), place)
-        write_atomic(self.folder.tokenizer, codec.model)
+        place = self.folder.path / "tokenizer" / codec.file_name
+        if self.folder.tokenizer != place:
+            self.folder.tokenizer.unlink(missing_ok=True)  # of an earlier data set
+        write_atomic(place, codec.model)
         write_json(self.folder.statistics, statistics(self.inputs.files, len(self.tasks), reports))
         write_inputs(self.folder, self.inputs.files)
 

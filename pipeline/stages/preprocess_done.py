@@ -11,6 +11,7 @@ from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile, find_files
 from pipeline.shards.manifest import Manifest, all_shards, check_sizes, read_manifest
+from pipeline.vocabulary.reading import given_digest, given_file
 
 RELEVANT = (
     "corpus.paths",
@@ -68,9 +69,11 @@ def _plain(value: Any) -> Any:
 
 def _changed_tokenizer(config: RunConfig, folder: RunFolder, manifest: Manifest) -> list[str]:
     changes = []
-    for path, what in ((folder.tokenizer, "the run's tokenizer"), (config.tokenizer.path, "tokenizer.path")):
-        if path is not None and Path(path).is_file() and sha256_file(Path(path)) != manifest.tokenizer.sha256:
-            changes.append(f"{what}: {path} is another model than the data was made with")
+    given, made = config.tokenizer.path, manifest.tokenizer.sha256
+    if folder.tokenizer.is_file() and sha256_file(folder.tokenizer) != made:
+        changes.append(f"the run's tokenizer: {folder.tokenizer} is another model than the data was made with")
+    if given is not None and given_file(given).is_file() and given_digest(given) != made:
+        changes.append(f"tokenizer.path: {given} is another model than the data was made with")
     if not folder.tokenizer.is_file():
         changes.append(f"the run's tokenizer: {folder.tokenizer} is missing")
     return changes

@@ -12,7 +12,8 @@ from pipeline.corpus.documents import TRAIN
 from pipeline.corpus.files import InputFile, find_files
 from pipeline.corpus.tasks import Task, plan_tasks
 from pipeline.stages.preprocess_done import check_unchanged
-from pipeline.vocabulary.codec import Codec, load_codec
+from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.reading import given_codec
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def is_done(config: RunConfig, folder: RunFolder) -> bool:
 
 def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
     """Finds and checks the input files and the given tokenizer. UserError for what cannot be used."""
-    codec = load_codec(config.tokenizer.path) if config.tokenizer.path is not None else None
+    codec = given_codec(config.tokenizer.path) if config.tokenizer.path is not None else None
     files = find_files(config.corpus.paths, folder.path.resolve())
     tasks = plan_tasks(files, config.corpus.task_bytes)
     if not tasks:

@@ -24,7 +24,8 @@ from pipeline.shards.block import Piece, PieceSlice, cut_blocks, shard_name, sha
 from pipeline.shards.manifest import ShardEntry
 from pipeline.shards.writer import write_shard
 from pipeline.stages.preprocess_work import WorkFolder
-from pipeline.vocabulary.codec import Codec, load_codec
+from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.reading import load_codec
 
 BATCH_CHARACTERS = 1 << 20
 BATCH_DOCUMENTS = 4096

@@ -1,7 +1,7 @@
 """A checkpoint's folder: fp32 weights and both moments by parameter name, in safetensors; for any ranks and ZeRO stage.
 
     step-00000120/  weights.safetensors exp_avg.safetensors exp_avg_sq.safetensors state.json config.yaml
-                    tokenizer/tokenizer.model manifest.json (digests of the others; written last)
+                    tokenizer/tokenizer.model (or .json) manifest.json (digests of the others; written last)
 
 Written aside, fsynced and renamed, and `latest` moves after that: a kill at any moment leaves the one before. Price:
 each of the three files passes through the memory of rank 0 as a whole (ELECTRA-large: 1.3 GB).

@@ -10,6 +10,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id
 from pipeline.shards.manifest import Manifest, all_shards, check_tokenizer, read_manifest, verify_shards
 from pipeline.training.ranks import Ranks
+from pipeline.vocabulary.reading import given_digest, given_file
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Origin:
 
     @property
     def tokenizer_file(self) -> Path:
-        """The SentencePiece model."""
+        """The vocabulary: tokenizer.model or tokenizer.json."""
         return self.folder.tokenizer
 
     @property
@@ -48,9 +49,9 @@ def find_origin(config: RunConfig) -> Origin:
             f"model's vocabulary {config.tokenizer.vocab_size}. Set tokenizer.vocab_size to {pieces}, or "
             "preprocess the corpus again into a new run_dir."
         )
-    given = Path(config.tokenizer.path) if config.tokenizer.path else None
-    if given is not None and given.is_file():  # it need not be on a machine that only trains
-        check_tokenizer(manifest, sha256_file(given), pieces, f"tokenizer.path {given}")
+    given = config.tokenizer.path
+    if given is not None and given_file(given).is_file():  # it need not be on a machine that only trains
+        check_tokenizer(manifest, given_digest(given), pieces, f"tokenizer.path {given}")
     if not folder.tokenizer.is_file():
         raise UserError(
             f"{folder.tokenizer} is missing: the data in {folder.data} was made with it. Copy it from where the data "

@@ -46,7 +46,7 @@ def _write_rest(engine: Engine, aside: Path, state: TrainState, origin: Origin, 
     write_atomic(aside / "config.yaml", dump_config(engine.config))
     if origin.tokenizer_file.is_file():
         (aside / "tokenizer").mkdir()
-        shutil.copyfile(origin.tokenizer_file, aside / "tokenizer" / "tokenizer.model")
+        shutil.copyfile(origin.tokenizer_file, aside / "tokenizer" / origin.tokenizer_file.name)
     facts = {"step": state.step, "vocab_size": origin.vocab_size, **origin.digests(), "mlflow_run_id": run_id}
     write_manifest(aside, facts)
 

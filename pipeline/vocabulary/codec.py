@@ -1,11 +1,13 @@
-"""SentencePiece for bulk work: texts to ids and back, one process, one thread.
+"""Texts to ids and back for bulk work: one interface, two kinds of vocabulary; one process, one thread.
 
-Takes unigram and BPE models whose first five pieces are [PAD] [UNK] [CLS] [SEP] [MASK]. A piece's name in a text, such
-as "[MASK]", is ordinary text. Processes, not threads, are how to go faster: give each its own Codec and long lists.
+Ids 0 to 4 are padding, unknown, classifier, separator and mask, whatever the tokenizer calls them, and the name of one
+in a text, such as "[MASK]", is ordinary text. Processes, not threads, are how to go faster: give each its own Codec
+and long lists.
 """
 
 import hashlib
-from pathlib import Path
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import sentencepiece
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
@@ -17,35 +19,62 @@ from pipeline.vocabulary.train import SPECIAL_PIECES
 _PIECE = sentencepiece_proto.ModelProto.SentencePiece
 
 
-class Codec:
-    """A checked SentencePiece model. Raises UserError where `check_model` does."""
+class Codec(ABC):
+    """A checked vocabulary, which travels to workers by its bytes. `pipeline.vocabulary.reading` makes one."""
+
+    file_name: ClassVar[str]
+    """What the file is called in a run's tokenizer/ folder."""
+    kind: ClassVar[str]
+    """What it is, in words."""
+    special_names: tuple[str, ...]
+    """Of ids 0 to 4."""
+    vocab_size: int
+    """Rows of the embedding: the largest id, and one more."""
+
+    def __init__(self, model: bytes, origin: str = "tokenizer") -> None:
+        self.model, self.origin = model, origin
+        self.sha256 = hashlib.sha256(model).hexdigest()
+
+    def __reduce__(self) -> tuple[type, tuple[bytes, str]]:
+        return type(self), (self.model, self.origin)
+
+    @abstractmethod
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, classifier and separator not added. No special id but the unknown's occurs."""
+
+    @abstractmethod
+    def decode(self, ids: list[list[int]]) -> list[str]:
+        """Normalised text of each list of ids; special ids give nothing."""
+
+    @abstractmethod
+    def pieces(self) -> list[str]:
+        """The piece of every id; "" where an id has none."""
+
+
+class SentencePieceCodec(Codec):
+    """A unigram or BPE model of SentencePiece. Raises UserError where `check_model` does."""
+
+    file_name = "tokenizer.model"
+    kind = "SentencePiece model"
+    special_names = SPECIAL_PIECES
 
     def __init__(self, model: bytes, origin: str = "tokenizer") -> None:
         check_model(model, origin)
-        self.model = model
-        self.sha256 = hashlib.sha256(model).hexdigest()
+        super().__init__(model, origin)
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-        self.vocab_size: int = self._processor.get_piece_size()
-
-    def __reduce__(self) -> tuple[type, tuple[bytes]]:
-        return Codec, (self.model,)
+        self.vocab_size = int(self._processor.get_piece_size())
 
     def encode(self, texts: list[str]) -> list[list[int]]:
-        """Ids of each text, [CLS] and [SEP] not added. No special id but [UNK] occurs, and none with byte fallback."""
+        """See Codec.encode; with byte fallback nothing is unknown."""
         return self._processor.encode(texts, num_threads=1)
 
     def decode(self, ids: list[list[int]]) -> list[str]:
-        """Normalised text of each list of ids; [PAD], [CLS], [SEP] and [MASK] give nothing."""
+        """See Codec.decode."""
         return self._processor.decode(ids, num_threads=1)
 
-
-def load_codec(path: str | Path) -> Codec:
-    """Reads a SentencePiece model file. Raises UserError for a missing, broken or unfit one."""
-    try:
-        model = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the tokenizer: {error.strerror}. Check tokenizer.path.") from error
-    return Codec(model, str(path))
+    def pieces(self) -> list[str]:
+        """See Codec.pieces."""
+        return [self._processor.id_to_piece(index) for index in range(self.vocab_size)]
 
 
 def check_model(model: bytes, origin: str = "tokenizer") -> None:

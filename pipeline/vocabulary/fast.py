@@ -12,7 +12,9 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from pipeline.base.errors import UserError
-from pipeline.vocabulary.codec import check_model, parse_model
+from pipeline.vocabulary.codec import parse_model
+from pipeline.vocabulary.reading import codec_of, is_json
+from pipeline.vocabulary.tokenizer_json import TokenizerCodec
 from pipeline.vocabulary.train import ALWAYS_CHARACTERS, NORMALISATION, SPECIAL_PIECES
 
 SPACE = "\u2581"
@@ -27,13 +29,16 @@ _PIECE = sentencepiece_proto.ModelProto.SentencePiece
 def fast_tokenizer(model: bytes, max_length: int, token_types: bool = True) -> PreTrainedTokenizerFast:
     """[CLS] A [SEP], or [CLS] A [SEP] B [SEP] with token types 0 and 1, over the pieces of a SentencePiece model.
 
+    A tokenizer.json is such a tokenizer already, and frames a text in its own way.
+
     max_length: positions of the network, special tokens included. token_types: whether the network takes them.
-    Raises UserError where `check_model` does, and for kinds of model that `tokenizers` cannot follow.
+    Raises UserError where `codec_of` does, and for kinds of model that `tokenizers` cannot follow.
     """
-    check_model(model)
-    pad, unknown, begin, end, mask = SPECIAL_PIECES
+    codec = codec_of(model)
+    pad, unknown, begin, end, mask = codec.special_names
+    given = isinstance(codec, TokenizerCodec)
     return PreTrainedTokenizerFast(
-        tokenizer_object=_backend(parse_model(model)),
+        tokenizer_object=Tokenizer.from_str(model.decode()) if given else _backend(parse_model(model)),
         model_max_length=max_length,
         model_input_names=["input_ids", *(["token_type_ids"] if token_types else []), "attention_mask"],
         pad_token=pad,
@@ -46,7 +51,9 @@ def fast_tokenizer(model: bytes, max_length: int, token_types: bool = True) -> P
 
 
 def has_exact_twin(model: bytes) -> bool:
-    """Whether the ids are the same on any text: for unigram models that `pipeline.vocabulary.train` made."""
+    """Whether the ids are the same on any text: a tokenizer.json, or a unigram model of `pipeline.vocabulary.train`."""
+    if is_json(model):
+        return True
     proto = parse_model(model)
     return proto.normalizer_spec.name == NORMALISATION and proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM
 

@@ -21,7 +21,7 @@ ROOMS = {
     "vocabulary": {"corpus"},
     "shards": {"vocabulary"},
     "stream": {"shards"},
-    "training": {"stream", "shards"},
+    "training": {"stream", "shards", "vocabulary"},
     "release": {"training", "vocabulary"},
     "tasks": {"training", "vocabulary"},
     "probing": {"tasks"},

@@ -13,7 +13,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.sections import TokenizerConfig
 from pipeline.training.checkpoint import TrainState, checkpoint_name, move_latest, write_manifest
 from pipeline.training.precision import make_objective
-from pipeline.vocabulary.codec import Codec
+from pipeline.vocabulary.codec import SentencePieceCodec
 from pipeline.vocabulary.train import train_tokenizer
 from tests.pipeline.vocabulary.generated_text import make_documents
 
@@ -54,7 +54,7 @@ def make_checkpoint(config: RunConfig, tokenizer: bytes, step: int = 12) -> Path
     (path / "config.yaml").write_text(dump_config(config))
     state = TrainState(step=step, samples=96, tokens=3072, flops=1e9)
     (path / "state.json").write_text(json.dumps(asdict(state)))
-    digests = {"tokenizer_sha256": Codec(tokenizer).sha256, "data_manifest_sha256": "d" * 64}
+    digests = {"tokenizer_sha256": SentencePieceCodec(tokenizer).sha256, "data_manifest_sha256": "d" * 64}
     write_manifest(path, {"step": step, "vocab_size": VOCABULARY, **digests, "mlflow_run_id": "run-of-pretraining"})
     move_latest(folder, path.name)
     lines = [{"step": 10, "eval/generator/loss": 5.25}, {"step": step, "train/loss": 3.0}, {"step": 99, "eval/x": 1.0}]
