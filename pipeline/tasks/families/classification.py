@@ -14,8 +14,9 @@ from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
 from pipeline.tasks.families.base import SPLITS, Encoded, Task, require_file
+from pipeline.tasks.formats.fields import label_of, text_of
+from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.metrics import classification_metrics
-from pipeline.tasks.records import label_of, read_records, text_of
 
 TEXT_FIELDS = ("text", "sentence")
 SHOWN_LABELS = 20
@@ -46,7 +47,7 @@ class Classification(Task):
         paths = {split: require_file(settings, split) for split in ("train", "dev")}
         if settings.test:
             paths["test"] = Path(settings.test)
-        examples = {split: _read(path) for split, path in paths.items()}
+        examples = {split: _read(path, settings) for split, path in paths.items()}
         labels = order_labels({example.label for example in examples["train"]})
         if len(labels) < 2:
             raise UserError(
@@ -129,9 +130,9 @@ def order_labels(labels: set[str]) -> list[str]:
         return sorted(labels)
 
 
-def _read(path: Path) -> list[Example]:
+def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     examples = []
-    for number, record in read_records(path):
+    for number, record in read_records(path, settings):
         place = f"{path}:{number}"
         examples.append(Example(number, text_of(record, TEXT_FIELDS, place), label_of(record, place)))
     if not examples:

@@ -21,8 +21,9 @@ from pipeline.base.errors import UserError
 from pipeline.command import main
 from pipeline.stages import finetune
 from pipeline.tasks.families.base import open_task
+from pipeline.tasks.formats.files import read_bytes
+from pipeline.tasks.formats.jsonl import read_json_lines
 from pipeline.tasks.pretrained import load_model, open_pretrained
-from pipeline.tasks.records import read_bytes, read_records
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, SPECIAL, WORDS, tiny_folder, tiny_model, tiny_tokenizer
 
 
@@ -225,7 +226,7 @@ def test_real_files_are_taken_as_they_are(tmp_path: Path, real_data: Path, task:
 
 def real_folder(path: Path, train: Path, words: bool) -> Path:
     """A tiny network over the commonest words, or characters, of the training texts."""
-    texts = [next(iter(record.values())) for _, record in read_records(train)]
+    texts = [next(iter(record.values())) for _, record in read_json_lines(train)]
     parts = Counter(part for text in texts for part in (text.split() if words else text))
     tokenizer = tiny_tokenizer([part for part, _ in parts.most_common(4000)], words)
     tiny_model("electra", len(tokenizer)).save_pretrained(path)

@@ -1,37 +1,14 @@
-import gzip
 import json
 from pathlib import Path
 
 import pytest
-import zstandard
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import family_names, open_task
 from pipeline.tasks.families.classification import order_labels
-from pipeline.tasks.records import read_records
 
 GOOD = b'{"text": "a b", "label": "x"}\n{"sentence": "c", "label": 1}\n'
-
-
-def test_lines_blank_lines_bom_and_crlf(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}\r\n\r\n  \n{"a": "\xe2\x80\xa8"}')
-    assert list(read_records(path)) == [(1, {"a": 1}), (4, {"a": "\u2028"})]
-
-
-@pytest.mark.parametrize("suffix", [".gz", ".zst"])
-def test_compressed_files_of_several_parts(tmp_path: Path, suffix: str) -> None:
-    press = gzip.compress if suffix == ".gz" else zstandard.ZstdCompressor().compress
-    path = tmp_path / f"a.jsonl{suffix}"
-    path.write_bytes(press(GOOD) + press(GOOD))
-    assert [number for number, _ in read_records(path)] == [1, 2, 3, 4]
-    path.write_bytes(press(GOOD * 50)[:-9])
-    with pytest.raises(UserError, match=r"a\.jsonl.*not a whole"):
-        list(read_records(path))
-    path.write_bytes(b"plain")
-    with pytest.raises(UserError, match=r"a\.jsonl.*not a whole"):
-        list(read_records(path))
 
 
 BAD_LINES = {

@@ -1,0 +1,77 @@
+"""What a record's fields hold, checked: a value of the right kind, or a UserError that names file, line and field."""
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.base.errors import UserError
+
+_INVISIBLE = {"Zs", "Zl", "Zp", "Cc", "Cf"}
+
+
+def choices(named: str | None, usual: Sequence[str]) -> tuple[str, ...]:
+    """Names of a field to look for: the one that finetune.fields gives, else the usual ones."""
+    return (named,) if named else tuple(usual)
+
+
+def field_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
+    """The first of `fields` that the record has. Raises UserError."""
+    field = next((name for name in fields if name in record), None)
+    if field is None:
+        raise UserError(f"{place}: no {' or '.join(map(repr, fields))}; the record has {_shown_keys(record)}.")
+    return field
+
+
+def text_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
+    """The record's text: the first of `fields` that it has. UserError when it is missing, not a string, or blank."""
+    field = field_of(record, fields, place)
+    text = record[field]
+    if not isinstance(text, str):
+        raise UserError(f"{place}: {field!r} is {kind_of(text)}, not a string.")
+    if all(unicodedata.category(character) in _INVISIBLE for character in text):
+        raise UserError(f"{place}: {field!r} has no visible character.")
+    check_characters(text, field, place)
+    return text
+
+
+def label_of(record: dict[str, Any], place: str, fields: Sequence[str] = ("label",)) -> str:
+    """The record's label as text: a string, or a whole number (1 and "1" are the same label). Raises UserError."""
+    field = field_of(record, fields, place)
+    label = record[field]
+    if isinstance(label, bool) or not isinstance(label, int | str):
+        raise UserError(f"{place}: {field!r} is {kind_of(label)}, not a string or a whole number.")
+    if not str(label).strip():
+        raise UserError(f"{place}: {field!r} is an empty string.")
+    return str(label)
+
+
+def strings_of(record: dict[str, Any], fields: Sequence[str], place: str) -> list[str]:
+    """A list of strings; a string (of a CSV or TSV file) is split at spaces. Raises UserError."""
+    field = field_of(record, fields, place)
+    values = record[field]
+    if isinstance(values, str):
+        values = values.split()
+    if not isinstance(values, list):
+        raise UserError(f"{place}: {field!r} is {kind_of(values)}, not a list of strings.")
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, str):
+            raise UserError(f"{place}: {field!r} holds {kind_of(value)} (its item {number}), not strings only.")
+        check_characters(value, field, place)
+    return values
+
+
+def check_characters(text: str, field: str, place: str) -> None:
+    """UserError for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError(f"{place}: {field!r} holds half of a surrogate pair, which is no text.")
+
+
+def kind_of(value: Any) -> str:
+    """What JSON calls the value, for messages."""
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _shown_keys(record: dict[str, Any]) -> str:
+    shown = [key if len(key) <= 40 else f"{key[:39]}…" for key in list(record)[:8]]
+    return ", ".join(map(repr, shown)) or "no field"

@@ -1,0 +1,41 @@
+"""Files of examples in any of the formats: (line, record), the format named by finetune.format or by the suffix."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.formats.conll import read_conll
+from pipeline.tasks.formats.files import bare_suffix
+from pipeline.tasks.formats.jsonl import read_json_lines
+from pipeline.tasks.formats.squad import looks_like_squad, read_squad
+from pipeline.tasks.formats.tables import read_csv, read_tsv
+
+SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"} | dict.fromkeys(
+    (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bio2"), "conll"
+)
+
+
+def read_records(path: Path, settings: FinetuneConfig) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Records with the line (from 1) that each begins on; what they hold is the format's, unchecked.
+
+    Raises UserError that names file and line for what cannot be read. An empty file gives nothing.
+    """
+    kind = format_of(path, settings)
+    if kind == "conll":
+        return read_conll(path, settings.fields)
+    readers = {"csv": read_csv, "tsv": read_tsv, "squad": read_squad, "jsonl": read_json_lines}
+    return iter(readers[kind](path))
+
+
+def format_of(path: Path, settings: FinetuneConfig) -> str:
+    """jsonl, csv, tsv, conll or squad: finetune.format, or by the suffix below .gz and .zst.
+
+    A .json file is SQuAD's if it looks so; JSON lines are what everything else is taken for.
+    """
+    if settings.format != "auto":
+        return settings.format
+    suffix = bare_suffix(path)
+    if suffix == ".json":
+        return "squad" if looks_like_squad(path) else "jsonl"
+    return SUFFIXES.get(suffix, "jsonl")

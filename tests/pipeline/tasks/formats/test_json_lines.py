@@ -1,0 +1,50 @@
+import gzip
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from pipeline.base.errors import UserError
+from pipeline.tasks.formats.fields import choices, label_of, strings_of, text_of
+from pipeline.tasks.formats.jsonl import read_json_lines
+
+GOOD = b'{"text": "a b", "label": "x"}\n{"sentence": "c", "label": 1}\n'
+
+
+def test_lines_blank_lines_bom_and_crlf(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"a": 1}\r\n\r\n  \n{"a": "\xe2\x80\xa8"}')
+    assert list(read_json_lines(path)) == [(1, {"a": 1}), (4, {"a": "\u2028"})]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst", ".GZ"])
+def test_compressed_files_of_several_parts(tmp_path: Path, suffix: str) -> None:
+    press = gzip.compress if suffix.lower() == ".gz" else zstandard.ZstdCompressor().compress
+    path = tmp_path / f"a.jsonl{suffix}"
+    path.write_bytes(press(GOOD) + press(GOOD))
+    assert [number for number, _ in read_json_lines(path)] == [1, 2, 3, 4]
+    for broken in (press(GOOD * 50)[:-9], b"plain"):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"a\.jsonl.*not a whole"):
+            list(read_json_lines(path))
+
+
+def test_utf16_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes('{"a": 1}\n'.encode("utf-16"))
+    with pytest.raises(UserError, match=r"a\.jsonl:1: not UTF-8.*UTF-16"):
+        list(read_json_lines(path))
+
+
+def test_fields_of_other_names() -> None:
+    record = {"body": "a b", "kind": 3, "words": ["a", ""]}
+    assert text_of(record, choices("body", ("text",)), "f:1") == "a b"
+    assert label_of(record, "f:1", choices("kind", ("label",))) == "3"
+    assert strings_of(record, choices(None, ("tokens", "words")), "f:1") == ["a", ""]
+    assert strings_of(record, ("body",), "f:1") == ["a", "b"]
+    with pytest.raises(UserError, match="f:1: no 'text'; the record has 'body', 'kind', 'words'"):
+        text_of(record, choices(None, ("text",)), "f:1")
+    with pytest.raises(UserError, match="'kind' is a number, not a list"):
+        strings_of(record, ("kind",), "f:1")
+    with pytest.raises(UserError, match=r"'w' holds null \(its item 2\)"):
+        strings_of({"w": ["a", None]}, ("w",), "f:1")
