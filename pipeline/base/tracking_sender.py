@@ -1,0 +1,151 @@
+"""Sends a stage's journal to MLflow, from the first line that has not been sent; tracking.json remembers how far.
+
+Several processes may keep runs in one tracking.json (fine-tuning beside an export): changes of it are made one at a
+time, under a lock. A line that was being sent when the process was killed is sent again.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_json, write_json
+from pipeline.base.log import get_logger
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.tracking_model import send_model
+
+
+def read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """tracking.json by stage. A damaged one counts as none: the next runs are new ones, but the work goes on."""
+    try:
+        state = read_json(folder.tracking) if folder.tracking.exists() else {}
+    except UserError as error:
+        get_logger().warning(f"MLflow runs of earlier stages are not known: {error}")
+        return {}
+    return {k: v for k, v in state.items() if isinstance(v, dict)} if isinstance(state, dict) else {}
+
+
+class Sender:
+    """Sends journal lines from the first unsent one; remembers run id and position in tracking.json."""
+
+    def __init__(
+        self, config: RunConfig, stage: str, folder: RunFolder, journal: Path, parent: "Sender | None" = None
+    ) -> None:
+        self.config, self.stage, self.folder, self.journal, self.parent = config, stage, folder, journal, parent
+        state = read_state(folder).get(stage, {})
+        self.run_id: str | None = state.get("run_id")
+        self.sent: int = state.get("sent", 0) if journal.exists() else 0
+        self._remembered: dict[str, Any] = {}
+        self._client: Any = None
+        self._warned = False
+
+    def all_sent(self) -> bool:
+        """Whether the server has the whole journal."""
+        return self.sent >= self.journal.stat().st_size
+
+    def send(self) -> bool:
+        """Sends what waits. False (and one warning) when the server does not take it."""
+        try:
+            self._open()
+            with open(self.journal, "rb") as file:
+                file.seek(self.sent)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._send_entry(json.loads(line))
+                    self.sent += len(line)
+            self._remember()
+        except Exception as error:
+            if not self._warned:
+                get_logger().warning(f"MLflow at {self.config.tracking.uri} does not answer, work goes on: {error}")
+            self._warned = True
+            return False
+        self._warned = False
+        return True
+
+    def _remember(self) -> None:
+        entry = {"run_id": self.run_id, "uri": self.config.tracking.uri, "sent": self.sent}
+        if entry == self._remembered:
+            return
+        with _locked(self.folder):
+            write_json(self.folder.tracking, read_state(self.folder) | {self.stage: entry})
+        self._remembered = entry
+
+    def _open(self) -> None:
+        if self._client is not None:
+            return
+        from mlflow.exceptions import MlflowException
+        from mlflow.tracking import MlflowClient
+
+        client = MlflowClient(self.config.tracking.uri)
+        name = self.config.tracking.experiment
+        experiment = client.get_experiment_by_name(name)
+        experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)
+        if self.run_id is not None:
+            try:
+                client.get_run(self.run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                self.run_id, self.sent = None, 0
+        if self.run_id is None:
+            run_name = f"{self.config.tracking.run_name or self.folder.path.name}/{self.stage}"
+            tags = {"mlflow.parentRunId": self._parent_run()} if self.parent else {}
+            self.run_id = client.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id
+        self._client = client
+        self._remember()
+
+    def _parent_run(self) -> str:
+        """The id of the run that this one is nested under; it must have been opened before."""
+        if self.parent is None or self.parent.run_id is None:
+            raise ConnectionError("the run that this one belongs to is not open yet")
+        return self.parent.run_id
+
+    def _send_entry(self, entry: dict[str, Any]) -> None:
+        from mlflow.entities import Metric, RunTag
+
+        if entry["kind"] == "metrics":
+            points = [Metric(k, float(v), entry["time"], entry["step"]) for k, v in entry["values"].items()]
+            self._client.log_batch(self.run_id, metrics=points)
+        elif entry["kind"] == "params":
+            self._send_params(entry["values"])
+        elif entry["kind"] == "tags":
+            self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in entry["values"].items()])
+        elif entry["kind"] == "artifact":
+            if Path(entry["path"]).exists():
+                self._client.log_artifact(self.run_id, entry["path"])
+        elif entry["kind"] == "model":
+            if Path(entry["path"]).exists():
+                send_model(self._client, str(self.run_id), entry)
+        elif entry["status"] == "RUNNING":
+            self._client.update_run(self.run_id, status="RUNNING")
+        else:
+            self._client.set_terminated(self.run_id, status=entry["status"])
+
+    def _send_params(self, values: dict[str, str]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        known = self._client.get_run(self.run_id).data.params
+        new = [Param(key, value) for key, value in values.items() if key not in known]
+        for start in range(0, len(new), 100):
+            self._client.log_batch(self.run_id, params=new[start : start + 100])
+        changed = [RunTag(f"changed.{key}", value) for key, value in values.items() if known.get(key, value) != value]
+        if changed:
+            self._client.log_batch(self.run_id, tags=changed)
+
+
+@contextmanager
+def _locked(folder: RunFolder) -> Iterator[None]:
+    """Waits until no other process changes tracking.json; the kernel frees the lock at any death."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder.path / ".tracking.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
