@@ -30,7 +30,7 @@ _BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
 def to_hf(network: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     """(contents of config.json, state dict of contiguous tensors that share no memory, name of transformers' class)."""
     network, class_name = _known(network)
-    state = {name: view.detach().clone().contiguous() for name, view in _views(network).items()}
+    state = {name: view.detach().clone().contiguous() for name, view in views_of(network).items()}
     if class_name == "ModernBertForTokenClassification":  # one logit z as the pair (0, z)
         state = {k: torch.cat((torch.zeros_like(v), v)) if k.startswith("classifier.") else v for k, v in state.items()}
     config = _config(network.config) | {"architectures": [class_name]}
@@ -46,10 +46,7 @@ def load_hf(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises ValueError for missing, unknown or misshapen tensors, before anything is written.
     """
     network, class_name = _known(network)
-    state = {k: v for k, v in state.items() if k not in _TIED and not k.endswith(_BUFFERS)}
-    if class_name == "ModernBertForTokenClassification":  # z = theirs of "replaced" less theirs of "original"
-        state = {k: v.diff(dim=0) if k.startswith("classifier.") else v for k, v in state.items()}
-    views = _views(network)
+    state, views = own_form(network, state), views_of(network)
     missing, unknown = sorted(views.keys() - state.keys()), sorted(state.keys() - views.keys())
     if missing or unknown:
         raise ValueError(f"not a state of {class_name}: missing {missing or 'none'}, unknown {unknown or 'none'}")
@@ -58,6 +55,15 @@ def load_hf(network: nn.Module, state: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} has shape {tuple(state[name].shape)}, but this network's is {tuple(view.shape)}")
     for name, view in views.items():
         view.copy_(state[name])
+
+
+def own_form(network: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A transformers state as `views_of` names it: without tied copies and buffers, two labels as one logit."""
+    _, class_name = _known(network)
+    state = {k: v for k, v in state.items() if k not in _TIED and not k.endswith(_BUFFERS)}
+    if class_name == "ModernBertForTokenClassification":  # z = theirs of "replaced" less theirs of "original"
+        state = {k: v.diff(dim=0) if k.startswith("classifier.") else v for k, v in state.items()}
+    return state
 
 
 def _known(network: nn.Module) -> tuple[Network, str]:
@@ -123,8 +129,9 @@ def _modernbert_config(config: EncoderConfig) -> dict[str, Any]:
     }
 
 
-def _views(network: Network) -> dict[str, Tensor]:
-    """Their names -> views of our parameters."""
+def views_of(network: nn.Module) -> dict[str, Tensor]:
+    """transformers' names -> views of our parameters."""
+    network, _ = _known(network)
     encoder = network.encoder
     views = _electra_encoder(encoder) if isinstance(encoder, electra.Encoder) else _modernbert_encoder(encoder)
     return views | (_electra_head(network) if isinstance(encoder, electra.Encoder) else _modernbert_head(network))

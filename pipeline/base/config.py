@@ -102,6 +102,11 @@ class RunConfig(Section):
             )
         return self
 
+    @functools.cached_property
+    def given(self) -> dict[str, str]:
+        """Dotted keys that the user set, and where; not those of configs/default.yaml. {} for a config made in code."""
+        return {}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they stand in config.yaml."""
         values: dict[str, Any] = {}
@@ -186,9 +191,12 @@ def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> Ru
             hint = f"; did you mean {nearest[0]}?" if nearest else ". docs/configuration.md lists the keys."
             raise UserError(f"{where.get(key, origin)}: unknown key {key}{hint}")
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise UserError("\n".join(_told(problem, where, origin) for problem in error.errors())) from None
+    places = {key: where.get(key, origin) for key in _given(values, "", known)}
+    config.given.update({key: place for key, place in places.items() if not place.startswith(f"{DEFAULT_CONFIG}:")})
+    return config
 
 
 def _known(section: Any, prefix: str, objective: str) -> Iterator[str]:

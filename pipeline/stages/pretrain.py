@@ -7,17 +7,20 @@ from pathlib import Path
 
 import torch
 
+from model.objectives.base import Objective
 from pipeline.base.config import RunConfig, dump_config
 from pipeline.base.errors import Preempted, UserError
-from pipeline.base.files import lock_folder, read_json, write_atomic
+from pipeline.base.files import lock_folder, read_json, write_atomic, write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import TrainState, read_state
+from pipeline.training.continued import resolve_init
 from pipeline.training.distributed import launched_world, start_ranks
 from pipeline.training.engine import Engine
 from pipeline.training.engine_config import deepspeed_config, zero_stage
+from pipeline.training.initial import announce, initial_objective, is_continued
 from pipeline.training.loop import train
 from pipeline.training.metrics_file import cut_metrics
 from pipeline.training.origin import Origin, find_origin, verify_data
@@ -25,15 +28,17 @@ from pipeline.training.plan import plan_pretraining
 from pipeline.training.ranks import Ranks
 from pipeline.training.resume import check_same_data, check_unchanged, find_resume_point, load_into
 from pipeline.training.run import Run
+from pipeline.training.schedule import odd_warmup
 
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
     """The lines of --dry-run."""
-    return plan_pretraining(config)
+    return plan_pretraining(resolve_init(config))
 
 
 def run(config: RunConfig) -> None:
     """Trains to train.steps, from the newest checkpoint if there is one. Raises UserError, or Preempted once saved."""
+    config = resolve_init(config)
     deepspeed_config(config, launched_world())
     if os.environ.get("RANK", "0") == "0":
         find_origin(config)  # the likeliest mistakes, told before DeepSpeed's import
@@ -66,10 +71,12 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
             write_atomic(folder.config, dump_config(config))
             cut_metrics(folder.metrics, state.step)
         stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
-    engine = Engine(config, origin.vocab_size, ranks)
+    engine = Engine(config, origin.vocab_size, ranks, _first_weights(config, folder, origin, ranks, checkpoint))
     if checkpoint is not None:
         state = load_into(engine, checkpoint)
     _announce(engine, state, checkpoint)
+    if odd := odd_warmup(config):
+        get_logger().warning(odd)
     try:
         with start_run(config, "pretrain", folder, _parents(origin), active=ranks.rank == 0) as tracker:
             tracker.tags({"ranks": str(ranks.world), "zero_stage": str(zero_stage(config))})
@@ -82,6 +89,24 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
     get_logger().info(
         f"pretrain: done, {state.step} steps. Metrics in {folder.metrics}, checkpoints in {folder.checkpoints}."
     )
+
+
+def _first_weights(
+    config: RunConfig, folder: RunFolder, origin: Origin, ranks: Ranks, checkpoint: Path | None
+) -> Objective | None:
+    """The objective filled from init.*, noted in init.json; None where a checkpoint or the seed gives the weights."""
+    with ranks.together():
+        if checkpoint is not None:
+            return None
+        if not is_continued(config):
+            if ranks.rank == 0:
+                folder.init.unlink(missing_ok=True)
+            return None
+        objective, report = initial_objective(config, origin)
+        if ranks.rank == 0:
+            announce(report)
+            write_json(folder.init, report)
+        return objective
 
 
 def _parents(origin: Origin) -> dict[str, str]:

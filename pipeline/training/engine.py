@@ -24,13 +24,14 @@ from pipeline.training.ranks import Ranks
 class Engine:
     """An objective under DeepSpeed. Made, read and updated by all ranks together."""
 
-    def __init__(self, config: RunConfig, vocab_size: int, ranks: Ranks) -> None:
+    def __init__(self, config: RunConfig, vocab_size: int, ranks: Ranks, objective: Objective | None = None) -> None:
+        """objective: with its first weights; by default drawn from the seed."""
         import deepspeed
 
         _check_precision(config, ranks.device)
         self.config, self.ranks, self.vocab_size = config, ranks, vocab_size
         self.micro_steps = micro_steps(config, ranks.world)
-        self.objective = make_objective(config, vocab_size).to(ranks.device)
+        self.objective = (objective or make_objective(config, vocab_size)).to(ranks.device)
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.objective.named_parameters()}
         optimizer = build_optimizer(config.optimizer, self.objective.named_parameters())
         filled = deepspeed_config(config, ranks.world)

@@ -12,9 +12,11 @@ from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import newest_whole, read_state
 from pipeline.training.distributed import launched_world
 from pipeline.training.engine_config import check_zero_block, deepspeed_config, micro_size, micro_steps, zero_stage
+from pipeline.training.initial import initial_objective, is_continued, told
 from pipeline.training.origin import Origin, find_origin
 from pipeline.training.precision import make_objective
 from pipeline.training.resume import check_same_data, check_unchanged
+from pipeline.training.schedule import odd_warmup
 
 GIB = 2**30
 
@@ -42,12 +44,14 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     start = _starting_point(config, origin)
     stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
     validation = TokenStream(origin.folder.data, "validation", config.data, config.seed)
+    given = told(initial_objective(config, origin)[1]) if start == "from given weights" else []
     with torch.device("meta"):  # shapes alone: no memory, and no time for drawing the initial weights
         objective = make_objective(config, origin.vocab_size)
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     lines = [
         ("run folder", config.run_dir),
         ("starts", start),
+        *given,
         ("data", f"{origin.folder.data}, manifest sha256 {origin.manifest_sha256[:16]}"),
     ]
     for name, split in origin.manifest.splits.items():
@@ -68,16 +72,25 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
         ("FLOPs in all", f"{flops * train.steps:.3e}"),
         ("an epoch", f"{stream.sequences:,} sequences of {config.data.sequence_length}, {epoch:,.1f} steps"),
         ("steps", f"{train.steps:,}, {train.steps / epoch:,.2f} epochs"),
+        ("learning rate", _rates_told(config)),
         ("evaluation", f"{min(validation.sequences, train.eval_sequences):,} of {validation.sequences:,} sequences"),
     ]
     return lines
+
+
+def _rates_told(config: RunConfig) -> str:
+    """Peak and warm-up, and what is odd about them."""
+    warmup = config.schedule.warmup_steps
+    return f"peak {config.optimizer.lr:g}, warm-up {warmup:,} steps" + (
+        f" ({odd})" if (odd := odd_warmup(config)) else ""
+    )
 
 
 def _starting_point(config: RunConfig, origin: Origin) -> str:
     """Where the run would go on; UserError where its checkpoint does not fit the config or the data."""
     checkpoint = newest_whole(RunFolder(Path(config.run_dir)))
     if checkpoint is None:
-        return "from the start"
+        return "from given weights" if is_continued(config) else "from the start"
     state, _ = read_state(checkpoint)
     check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin.digests())
     check_unchanged(checkpoint, config, state)

@@ -32,7 +32,7 @@ def save_checkpoint(engine: Engine, folder: RunFolder, state: TrainState, origin
                     _write_tensors(gathered, aside / f"{kind}.safetensors")
         with ranks.together():
             if first:
-                _write_rest(engine, aside, state, origin, run_id)
+                _write_rest(engine, folder, aside, state, origin, run_id)
             stack.close()  # renames the folder into its place
     with ranks.together():
         if first:
@@ -41,9 +41,13 @@ def save_checkpoint(engine: Engine, folder: RunFolder, state: TrainState, origin
     return path
 
 
-def _write_rest(engine: Engine, aside: Path, state: TrainState, origin: Origin, run_id: str | None) -> None:
+def _write_rest(
+    engine: Engine, folder: RunFolder, aside: Path, state: TrainState, origin: Origin, run_id: str | None
+) -> None:
     write_json(aside / "state.json", asdict(state) | {"loss_scale": engine.scaler()})
     write_atomic(aside / "config.yaml", dump_config(engine.config))
+    if folder.init.is_file():
+        shutil.copyfile(folder.init, aside / folder.init.name)
     if origin.tokenizer_file.is_file():
         (aside / "tokenizer").mkdir()
         shutil.copyfile(origin.tokenizer_file, aside / "tokenizer" / origin.tokenizer_file.name)

@@ -1,10 +1,14 @@
 """A Hugging Face fast tokenizer (WordPiece, BPE, Unigram) as a Codec: its tokenizer.json, renumbered.
 
-Single-threaded: TOKENIZERS_PARALLELISM is set to false where one is made, for Ray gives each worker one core and a
-fork after threads have started would hang.
+Texts are encoded by a copy that does not know the special names: even where a model's own vocabulary lists "<s>", that
+text is spelt in other pieces. Single-threaded: TOKENIZERS_PARALLELISM is set to false where one is made, for Ray gives
+each worker one core.
 """
 
+import json
 import os
+from functools import cached_property
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -12,6 +16,9 @@ from pipeline.base.errors import UserError
 from pipeline.vocabulary.codec import Codec
 
 SPECIALS = 5
+UNKNOWN = 1
+_HIDDEN = "\ufdd0{}\ufdd0"
+"""Noncharacters of Unicode: a piece of this name is in no text."""
 
 
 class TokenizerCodec(Codec):
@@ -23,13 +30,7 @@ class TokenizerCodec(Codec):
     def __init__(self, model: bytes, origin: str = "tokenizer") -> None:
         super().__init__(model, origin)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        try:
-            self._tokenizer = Tokenizer.from_str(model.decode())
-        except Exception as error:  # the library raises nothing narrower
-            raise UserError(f"{origin}: not a Hugging Face tokenizer.json, or a damaged one: {error}") from None
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
-        added = self._tokenizer.get_added_tokens_decoder()
+        added = self._whole.get_added_tokens_decoder()
         special = [added.get(index) for index in range(SPECIALS)]
         if not all(token is not None and token.special for token in special):
             raise UserError(
@@ -37,34 +38,50 @@ class TokenizerCodec(Codec):
                 "wrote. Copy that one from the run that made the data."
             )
         self.special_names = tuple(str(token.content) for token in special if token is not None)
-        self.vocab_size = max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
-        self._tokenizer.encode_special_tokens = True  # their names in a text are text
-        self._spelt = {index: self._spell(name) for index, name in enumerate(self.special_names) if index != 1}
+        self.vocab_size = max(self._whole.get_vocab(with_added_tokens=True).values()) + 1
 
     def encode(self, texts: list[str]) -> list[list[int]]:
         """See Codec.encode."""
-        encoded = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [self._without_specials(part.ids) for part in encoded]
+        return [part.ids for part in self._plain.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: list[list[int]]) -> list[str]:
         """See Codec.decode."""
-        return self._tokenizer.decode_batch(ids, skip_special_tokens=True)
+        return self._whole.decode_batch(ids, skip_special_tokens=True)
 
     def pieces(self) -> list[str]:
         """See Codec.pieces."""
         names = [""] * self.vocab_size
-        for piece, index in self._tokenizer.get_vocab(with_added_tokens=True).items():
+        for piece, index in self._whole.get_vocab(with_added_tokens=True).items():
             names[index] = piece
         return names
 
-    def _without_specials(self, ids: list[int]) -> list[int]:
-        """The model's own vocabulary holds the names, and may find one in a text: it is spelt in other pieces then."""
-        if not ids or self._spelt.keys().isdisjoint(ids):
-            return ids
-        return [part for index in ids for part in self._spelt.get(index, [index])]
+    @cached_property
+    def _whole(self) -> Tokenizer:
+        try:
+            return Tokenizer.from_str(self.model.decode())
+        except Exception as error:  # the library raises nothing narrower
+            raise UserError(f"{self.origin}: not a Hugging Face tokenizer.json, or a damaged one: {error}") from None
 
-    def _spell(self, name: str) -> list[int]:
-        """Pieces of a special name's characters; unknown where a character is none."""
-        prefix = getattr(self._tokenizer.model, "continuing_subword_prefix", None) or ""
-        parts = [name[0], *(prefix + character for character in name[1:])]
-        return [1 if (index := self._tokenizer.token_to_id(part)) is None else index for part in parts]
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        tokenizer = Tokenizer.from_str(json.dumps(_without_names(json.loads(self.model), self.special_names)))
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_special_tokens = True  # the names of other special tokens are text, too
+        return tokenizer
+
+
+def _without_names(values: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The tokenizer with its special pieces, but the unknown one, under names that no text has."""
+    hidden = {name: _HIDDEN.format(index) for index, name in enumerate(names) if index != UNKNOWN}
+    model = values["model"]
+    if isinstance(model["vocab"], list):
+        model["vocab"] = [[hidden.get(piece, piece), score] for piece, score in model["vocab"]]
+    else:
+        model["vocab"] = {hidden.get(piece, piece): index for piece, index in model["vocab"].items()}
+    if model.get("merges"):
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+        model["merges"] = [pair for pair in pairs if hidden.keys().isdisjoint([*pair, "".join(pair)])]
+    values["added_tokens"] = [token for token in values["added_tokens"] if token["content"] not in hidden]
+    values["post_processor"] = None
+    return values
