@@ -17,8 +17,9 @@ DESCRIPTIONS = {
     "preprocess": "Corpus to tokenizer and tar shards, on Ray (a local one starts by itself).",
     "pretrain": "Shards to checkpoints, on DeepSpeed: one process, or many by the deepspeed launcher.",
     "export": "A checkpoint to Hugging Face folders: discriminator and generator.",
-    "finetune": "A text classifier on top of an export.",
-    "evaluate": "A checkpoint on the validation split.",
+    "finetune": "A task on top of an export, or a sweep over tasks, exports and seeds.",
+    "evaluate": "A checkpoint on the validation split, a fine-tuned model on a file, or pairs of texts.",
+    "explain": "What the networks make of a text: a page of judgements, candidates and attributions.",
 }
 EXIT_USER, EXIT_PREEMPTED = 2, 75
 OTHERS_WAIT_SECONDS = 5.0

@@ -159,5 +159,7 @@ class ExplainConfig(Section):
     """The page; by default run_dir/explain.html, and the same as JSON beside it."""
     candidates: Positive = 5
     """Candidates of the generator shown a token."""
+    candidate_budget: Positive = 262_144
+    """Tokens that the generator reads at most: a token costs one reading of its window; the rest have no candidates."""
     steps: Positive = 50
     """Points of the integral of integrated gradients."""

@@ -1,0 +1,75 @@
+"""Stage explain: a text or a file, and exported networks, to one page that shows what they make of it, and JSON."""
+
+import os
+from pathlib import Path
+
+import torch
+
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
+from pipeline.base.files import write_atomic, write_json
+from pipeline.base.log import get_logger, setup_logging
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.tracking import read_run_id, start_run
+from pipeline.explaining.page import render
+from pipeline.explaining.report import Inputs, find_inputs, make_report
+from pipeline.training.distributed import thread_count
+
+PAGE = "explain.html"
+
+
+def run(config: RunConfig) -> None:
+    """Writes the page and, beside it, the same as JSON; each replaces its last one whole."""
+    page, data = _outputs(config)
+    inputs = find_inputs(config)
+    torch.set_num_threads(thread_count(config.train.threads))
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    folder = RunFolder(Path(config.run_dir))
+    setup_logging(folder)
+    with start_run(config, "explain", folder, _parents(inputs)) as tracker:
+        report = make_report(config, inputs, device)
+        write_json(data, report)
+        write_atomic(page, render(report))
+        tracker.artifact(data)
+        tracker.artifact(page)
+    for note in (*report["missing"], *report["notes"]):
+        get_logger().info(note)
+    get_logger().info(f"written: {page} (open it in a browser) and {data}")
+
+
+def plan(config: RunConfig) -> list[tuple[str, str]]:
+    """Checks texts and folders; what would be shown."""
+    page, data = _outputs(config)
+    inputs = find_inputs(config)
+    characters = sum(len(text.text) for text in inputs.texts)
+    rows = [("texts", f"{len(inputs.texts):,} ({characters:,} characters), {inputs.left_out:,} more left out")]
+    rows += [(kind, folder.describe()) for kind, folder in inputs.folders.items()]
+    if inputs.classifier is not None:
+        rows.append(("classifier", f"{inputs.classifier.path} ({', '.join(inputs.classifier.labels)})"))
+    rows += [("missing", sentence) for sentence in inputs.missing]
+    return [*rows, ("page", str(page)), ("JSON", str(data))]
+
+
+def _outputs(config: RunConfig) -> tuple[Path, Path]:
+    """Page and JSON file. Raises UserError where they are one, or a folder is in their place."""
+    page = Path(config.explain.output or RunFolder(Path(config.run_dir)).path / PAGE)
+    if page.suffix == ".json":
+        raise UserError(f"explain.output {page} is the page; the JSON is written beside it. Let it end in .html.")
+    data = page.with_suffix(".json")
+    for path in (page, data):
+        if path.is_dir():
+            raise UserError(f"explain.output: {path} is a folder. Name a file, such as {path / PAGE}.")
+    return page, data
+
+
+def _parents(inputs: Inputs) -> dict[str, str]:
+    """Digests of what is asked, and the runs that the exports came from."""
+    tags = {f"{kind}_sha256": folder.digest() for kind, folder in inputs.folders.items()}
+    if inputs.classifier is not None:
+        tags["classifier_sha256"] = inputs.classifier.digest()
+    for folder in inputs.folders.values():
+        origin = RunFolder(folder.path.resolve().parent.parent)
+        runs = {f"{stage}_run_id": read_run_id(origin, stage) for stage in ("preprocess", "pretrain", "export")}
+        tags = {key: value for key, value in runs.items() if value} | tags
+    return tags
