@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
-from pipeline.base.run_folder import tokenizer_file
+from pipeline.base.run_folder import RunFolder, tokenizer_file
 from pipeline.training.checkpoint import TrainState, read_checkpoint_config, read_state
 from pipeline.vocabulary.reading import load_codec
 
@@ -26,6 +26,8 @@ class Facts:
     vocab_size: int
     tokenizer: bytes
     """The bytes of the SentencePiece model or of the tokenizer.json."""
+    tokenizer_kind: str
+    """What it is, in words."""
     tokenizer_sha256: str
     data_manifest_sha256: str
     pretrain_run_id: str
@@ -34,6 +36,14 @@ class Facts:
     """The step that the metrics are of."""
     metrics: dict[str, float]
     """eval/... of the last evaluation up to the checkpoint."""
+    initial: dict[str, Any] | None = None
+    """What the first weights were taken from (the checkpoint's init.json, docs/continue.md); None: random ones."""
+
+    @property
+    def trained_length(self) -> int:
+        """Longest text that positions were trained for, here or in what the run started from."""
+        before = int((self.initial or {}).get("trained_positions", 0))
+        return max(self.config.data.sequence_length, min(before, self.config.model.max_positions))
 
     def tags(self) -> dict[str, str]:
         """Runs and digests that the export comes from."""
@@ -67,11 +77,13 @@ def gather_facts(checkpoint: Path, metrics: Path) -> Facts:
         state=state,
         vocab_size=vocab_size,
         tokenizer=codec.model,
+        tokenizer_kind=codec.kind,
         tokenizer_sha256=codec.sha256,
         data_manifest_sha256=str(manifest.get("data_manifest_sha256") or ""),
         pretrain_run_id=str(manifest.get("mlflow_run_id") or ""),
         metrics_step=metrics_step,
         metrics=figures,
+        initial=read_json(noted) if (noted := RunFolder(checkpoint).init).is_file() else None,
     )
 
 

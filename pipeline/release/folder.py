@@ -28,14 +28,13 @@ AUTO_CLASSES = {
 def write_folder(path: Path, name: str, network: nn.Module, facts: Facts) -> str:
     """Writes the files into the empty folder `path`; returns the name of the class that loads them.
 
-    name: the network's, "generator" or "discriminator". The tokenizer cuts at the trained length
-    (`data.sequence_length`), not at the number of positions: places after that have never been trained.
+    name: the network's, "generator" or "discriminator". The tokenizer cuts at the trained length, not at the number of
+    positions: places after that have never been trained.
     """
     config, state, class_name = to_hf(network)
     (path / "model.safetensors").write_bytes(save(state, metadata={"format": "pt"}))
     write_json(path / "config.json", config)
-    length = facts.config.data.sequence_length
-    tokenizer = fast_tokenizer(facts.tokenizer, length, token_types=config["model_type"] == "electra")
+    tokenizer = fast_tokenizer(facts.tokenizer, facts.trained_length, token_types=config["model_type"] == "electra")
     tokenizer.save_pretrained(path)
     if not is_json(facts.tokenizer):
         (path / "tokenizer.model").write_bytes(facts.tokenizer)
