@@ -1,0 +1,223 @@
+"""An embedding model from scored pairs: {"sentence1", "sentence2", "score"}; close in meaning is close in angle.
+
+Promise: a folder that sentence_transformers.SentenceTransformer loads, mean of the token vectors as embedding (Reimers
+and Gurevych 2019), trained by CoSENT, which asks only for the order of the scores, so any range of them will do.
+Price: a text is embedded alone, so a cross-encoder (family regression) scores a pair better, and searches slower.
+"""
+
+import math
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import CoSENTLoss
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from torch import Tensor, nn
+
+from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.encoding import encode_texts
+from pipeline.tasks.families.base import Batch, Encoded, Task
+from pipeline.tasks.formats.fields import choices, field_of, kind_of, text_of
+from pipeline.tasks.formats.reading import read_records
+from pipeline.tasks.pretrained import Pretrained, load_model, quiet_transformers, save_model
+from pipeline.tasks.rates import layer_powers
+from pipeline.tasks.similarity_metrics import correlations, overlap, retrieval_metrics
+
+FIRST, SECOND, SCORE = ("sentence1", "text1", "text"), ("sentence2", "text2", "pair"), ("score", "similarity", "label")
+BODY = "0.model"
+"""The transformer's place in a SentenceTransformer."""
+PAIR = "pair_"
+"""Before the name of what belongs to the second text."""
+RELEVANT = 0.8
+"""Share of the range of scores from which on a pair is one that a search should find."""
+_KERNEL = {"attn_implementation": "eager", "dtype": torch.float32}
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record."""
+
+    line: int
+    first: str
+    second: str
+    score: float
+
+
+class Answer(NamedTuple):
+    """Cosine of a pair, and both embeddings, (dimensions,) float32."""
+
+    cosine: float
+    first: Tensor
+    second: Tensor
+
+
+class Similarity(Task):
+    """Scores lie in the range that the training file has."""
+
+    auto_class = "AutoModel"
+    head_module = None
+    selection = "spearman"
+    headline = ("spearman", "pearson", "mrr_10", "recall_10")
+    pipeline_name = None
+
+    def __init__(self, settings: FinetuneConfig, examples: dict[str, list[Example]]) -> None:
+        super().__init__(settings, examples)
+        scores = [example.score for example in examples[self.splits[0]]]
+        self.low, self.high = min(scores), max(scores)
+
+    @classmethod
+    def open(
+        cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
+    ) -> "Similarity":
+        """UserError for a record without text or score, a file without records, or all training scores the same."""
+        task = cls(settings, {split: _read(path, settings) for split, path in files.items()})
+        if "train" in files and task.low == task.high:
+            raise UserError(f"{files['train']}: every score is {task.low:g}; a similarity is learned from several.")
+        return task
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Pairs of each split, and the range of the scores."""
+        rows = [("scores", f"{self.low:g} to {self.high:g}, {self.relevant:g} and more count as found when searched")]
+        return rows + [(split, f"{len(self.examples[split]):,} pairs") for split in self.splits]
+
+    @property
+    def relevant(self) -> float:
+        """Least score of a pair whose second text a search with the first should find."""
+        return self.low + RELEVANT * (self.high - self.low)
+
+    def head_config(self) -> dict[str, Any]:
+        """Nothing: there is no head."""
+        return {}
+
+    def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
+        """sentence-transformers' own modules around the folder's network."""
+        body = load_model(pretrained, self.auto_class, None, seed, torch.device("cpu"))
+        with tempfile.TemporaryDirectory() as folder:  # its Transformer opens folders only
+            save_model(body, pretrained.tokenizer, Path(folder), self.settings.max_length)
+            transformer = Transformer(folder, max_seq_length=self.settings.max_length, model_kwargs=_KERNEL)
+        pooling = Pooling(transformer.get_embedding_dimension(), "mean")
+        return SentenceTransformer(modules=[transformer, pooling], device=str(device))
+
+    def save(self, model: nn.Module, tokenizer: Any, path: Path) -> None:
+        """A folder of sentence-transformers; its root is also transformers' own."""
+        assert isinstance(model, SentenceTransformer)
+        model.save(str(path), create_model_card=False)
+
+    def reload(self, path: Path, device: torch.device) -> tuple[nn.Module, Any]:
+        """Model and tokenizer. UserError for a folder that sentence-transformers did not write."""
+        quiet_transformers()
+        if not (path / "modules.json").is_file():
+            raise UserError(f"{path} is no folder of sentence-transformers (it has no modules.json).")
+        try:
+            model = SentenceTransformer(str(path), device=str(device), local_files_only=True, model_kwargs=_KERNEL)
+        except Exception as error:
+            raise UserError(f"{path} cannot be loaded by sentence-transformers: {error}") from error
+        return model.eval(), model.tokenizer
+
+    def layer_powers(self, model: nn.Module) -> Iterator[tuple[str, int]]:
+        """As for a classifier, whose head this has not."""
+        return layer_powers(model, BODY, self.settings.top_layer_power)
+
+    def encode(self, split: str, tokenizer: Any) -> Encoded:
+        """Both texts, each a row of its own; targets are scores from 0 to 1 over the training file's range."""
+        examples = self.examples[split]
+        longest = self.settings.max_length
+        first, cut_first = encode_texts(tokenizer, [example.first for example in examples], longest)
+        second, cut_second = encode_texts(tokenizer, [example.second for example in examples], longest)
+        rows = [{"input_ids": a, f"{PAIR}input_ids": b} for a, b in zip(first, second, strict=True)]
+        return Encoded(rows, self._scaled(split), range(len(rows)), cut_first + cut_second)
+
+    def loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Tensor:
+        """CoSENT (Su 2022) over the pairs of a batch, as sentence-transformers has it."""
+        loss = CoSENTLoss(model)  # type: ignore[arg-type]
+        value: Tensor = loss(_sides(batch), torch.tensor(targets, device=batch["input_ids"].device))
+        return value
+
+    def outputs(self, model: nn.Module, batch: Batch) -> list[Answer]:
+        """Cosine and embeddings of each pair."""
+        first, second = (model(side)["sentence_embedding"].float().cpu() for side in _sides(batch))
+        cosines = torch.nn.functional.cosine_similarity(first, second)
+        return [Answer(float(cosine), a, b) for cosine, a, b in zip(cosines, first, second, strict=True)]
+
+    def decide(self, split: str, encoded: Encoded, outputs: Sequence[Answer]) -> list[Answer]:
+        """One row a pair."""
+        return list(outputs)
+
+    def metrics(self, split: str, decisions: Sequence[Answer]) -> dict[str, float]:
+        """pearson and spearman of the cosine; mrr_10 and recall_10 of a search, where any pair is close enough."""
+        examples = self.examples[split]
+        figures = correlations([answer.cosine for answer in decisions], [example.score for example in examples])
+        pairs = [(e.first, e.second, e.score >= self.relevant) for e in examples]
+        first, second = (
+            torch.stack(list(vectors)) for vectors in zip(*(answer[1:] for answer in decisions), strict=True)
+        )
+        return figures | retrieval_metrics(pairs, first, second)
+
+    def baseline(self, split: str) -> dict[str, float]:
+        """Share of words in common, as a cosine."""
+        texts = [(example.first, example.second) for example in self.examples[split]]
+        return correlations(overlap(texts), [example.score for example in self.examples[split]])
+
+    def predictions(self, split: str, decisions: Sequence[Answer]) -> list[dict[str, Any]]:
+        """Line, texts, right score, cosine."""
+        return [
+            {
+                "line": example.line,
+                "sentence1": example.first,
+                "sentence2": example.second,
+                "score": example.score,
+                "cosine": round(answer.cosine, 6),
+            }
+            for example, answer in zip(self.examples[split], decisions, strict=True)
+        ]
+
+    def plain(self, split: str) -> tuple[list[str], list[Any]]:
+        """Pairs joined, and their scores."""
+        examples = self.examples[split]
+        return [f"{e.first} || {e.second}" for e in examples], [example.score for example in examples]
+
+    def plain_metrics(self, split: str, answers: Sequence[Any]) -> dict[str, float]:
+        """pearson and spearman."""
+        return correlations([float(answer) for answer in answers], [e.score for e in self.examples[split]])
+
+    def _scaled(self, split: str) -> list[float]:
+        span = (self.high - self.low) or 1.0
+        return [(example.score - self.low) / span for example in self.examples[split]]
+
+
+def _sides(batch: Batch) -> list[dict[str, Tensor]]:
+    """What the network takes of the first texts, and of the second."""
+    first = {key: value for key, value in batch.items() if not key.startswith(PAIR)}
+    return [first, {key.removeprefix(PAIR): value for key, value in batch.items() if key.startswith(PAIR)}]
+
+
+def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
+    fields = settings.fields
+    first, second = choices(fields.text, FIRST), choices(fields.pair, SECOND)
+    examples = []
+    for line, record in read_records(path, settings):
+        place = f"{path}:{line}"
+        score = _score(record, choices(fields.label, SCORE), place)
+        examples.append(Example(line, text_of(record, first, place), text_of(record, second, place), score))
+    if not examples:
+        raise UserError(f"{path} holds no record.")
+    return examples
+
+
+def _score(record: dict[str, Any], fields: Sequence[str], place: str) -> float:
+    field = field_of(record, fields, place)
+    value = record[field]
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UserError(f"{place}: {field!r} is {kind_of(value)}, not a number.")
+    try:
+        score = float(value)
+    except (ValueError, OverflowError):
+        raise UserError(f"{place}: {field!r} is {value!r}, not a number.") from None
+    if not math.isfinite(score):
+        raise UserError(f"{place}: {field!r} is {value!r}, not a finite number.")
+    return score
