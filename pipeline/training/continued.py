@@ -37,7 +37,7 @@ def resolve_init(config: RunConfig) -> RunConfig:
     before = _own_checkpoint(config)
     if before is not None:
         had_init = any((before.get("init") or {}).values())
-        return _with(config, _resolved_before(before), "the run's checkpoint") if had_init else config
+        return _with(config, _resolved_before(config, before), "the run's checkpoint") if had_init else config
     init = config.init
     if not any((init.discriminator, init.generator, init.checkpoint)):
         return config
@@ -45,7 +45,8 @@ def resolve_init(config: RunConfig) -> RunConfig:
         raise UserError("init.checkpoint gives both networks: leave init.discriminator and init.generator out.")
     followed, rate = _from_checkpoint(config) if init.checkpoint is not None else (_from_folders(config), PEAK_RATE)
     warmup = min(MOST_WARMUP, max(1, round(WARMUP_FRACTION * config.train.steps)))
-    return _with(config, followed | {"optimizer.lr": rate, "schedule.warmup_steps": warmup}, "init")
+    followed |= {"optimizer.lr": rate, "schedule.warmup_steps": warmup}
+    return _with(config, {key: value for key, value in followed.items() if key not in config.given}, "init")
 
 
 def source_checkpoint(config: RunConfig) -> Path:
@@ -102,10 +103,12 @@ def _own_checkpoint(config: RunConfig) -> dict[str, Any] | None:
     return None
 
 
-def _resolved_before(values: dict[str, Any]) -> dict[str, Any]:
+def _resolved_before(config: RunConfig, values: dict[str, Any]) -> dict[str, Any]:
     flat = flatten(values)
-    keys = [key for key in flat if key.startswith("model.")]
-    return {key: flat[key] for key in (*keys, "optimizer.lr", "schedule.warmup_steps") if key in flat}
+    keys = [key for key in flat if key.startswith("model.")] + ["optimizer.lr", "schedule.warmup_steps"]
+    now = flatten(config.to_dict())
+    given = [key for key in flat if key.startswith("init.") and now.get(key) is None]  # named once is enough
+    return {key: flat[key] for key in keys if key in flat and key not in config.given} | {k: flat[k] for k in given}
 
 
 def _from_checkpoint(config: RunConfig) -> tuple[dict[str, Any], float]:
@@ -181,13 +184,12 @@ def _model(model: ModelConfig, followed: dict[str, Any], source: str) -> ModelCo
 
 
 def _with(config: RunConfig, followed: dict[str, Any], origin: str) -> RunConfig:
-    """The config with the keys that the user left unset."""
+    """The config with these keys."""
     values = config.to_dict()
     for key, value in followed.items():
-        if key not in config.given:
-            *parents, last = key.split(".")
-            section = values
-            for parent in parents:
-                section = section[parent]
-            section[last] = value
+        *parents, last = key.split(".")
+        section = values
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
     return config_from_dict(values, origin)

@@ -51,8 +51,6 @@ def check_unchanged(path: Path, config: RunConfig, state: TrainState) -> None:
     train.steps may be raised once they are reached: the schedule then goes on as that of the longer run, from here.
     """
     before, now = flatten(read_config_values(path)), flatten(config.to_dict())
-    for key in [key for key in before if key.startswith("init.") and now.get(key) is None]:
-        now[key] = before[key]  # its weights are in the checkpoint: naming them again is not needed
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not _free(key))
     if "train.steps" in changed and state.step >= before["train.steps"] and now["train.steps"] > state.step:
         changed.remove("train.steps")
