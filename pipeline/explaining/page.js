@@ -2,7 +2,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const card = document.getElementById("card"), live = document.getElementById("live");
-  const lists = new Map();
+  const lists = new Map(), current = new Map();
   let shown = null, timer = 0;
 
   const cellsOf = (box) => {
@@ -37,7 +37,7 @@
       for (const [name, p] of best) addBar(parent, name, p, name === piece ? "own" : "");
       add(parent, "p", "The text's own token: " + percent(own[0]) + ", number " + own[1] + " of its list.");
       said.push("candidates: " + best.map(([name, p]) => name.replace("\u2423", "") + " " + percent(p)).join(", "));
-    } else if (replaced === null) add(parent, "p", "The generator was not asked about this token.");
+    } else if (best === false) add(parent, "p", "The generator was not asked about this token.");
     return said.join("; ");
   };
   const addAttribution = (parent, [, value]) => {
@@ -55,7 +55,7 @@
   };
   const hide = () => {
     clearTimeout(timer);
-    if (shown) shown.setAttribute("aria-selected", "false");
+    if (shown) shown.removeAttribute("aria-selected");
     shown = null;
     card.hidden = true;
   };
@@ -88,7 +88,8 @@
   };
 
   const go = (box, token) => {
-    for (const other of box.querySelectorAll('.t[tabindex="0"]')) other.tabIndex = -1;
+    (current.get(box) || cellsOf(box)[0]).tabIndex = -1;
+    current.set(box, token);
     token.tabIndex = 0;
     token.focus();
   };

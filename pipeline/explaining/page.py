@@ -22,6 +22,8 @@ REPLACED_FROM = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHARE_FROM = (0.1, 0.3, 0.6)
 """The same for attributions, as shares of the text's largest."""
 TITLE_LENGTH = 60
+UNREAD_SHOWN = 300
+"""Characters behind what a classifier read that are shown, without colour."""
 
 
 def render(report: Json) -> str:
@@ -84,10 +86,22 @@ def _section(entry: Json, blocks: list[Any]) -> Json:
         decision = entry["classification"]
         largest = max((abs(token["attribution"] or 0.0) for token in decision["tokens"]), default=0.0)
         section["decided"] = _block(
-            entry["text"], decision["tokens"], blocks, lambda cell: _attributed_cell(cell, largest), _attributed_row
+            _read_part(entry["text"], decision),
+            decision["tokens"],
+            blocks,
+            lambda cell: _attributed_cell(cell, largest),
+            _attributed_row,
         )
         section["decision"] = decision
     return section
+
+
+def _read_part(text: str, decision: Json) -> str:
+    """The text, or as much of it as the classifier read and UNREAD_SHOWN characters more."""
+    end = decision["tokens"][-1]["end"]
+    if decision["tokens_read"] == decision["tokens_of_text"] or len(text) - end <= UNREAD_SHOWN:
+        return text
+    return text[: end + UNREAD_SHOWN] + "\u2026"
 
 
 def _block(
@@ -108,7 +122,7 @@ def _block(
             name = cell.text.strip() or f"blank {cell.tokens[0]['shown']}"
             cells.append((visible(cell.before), visible(cell.text), style, number, visible(f"{name}{said}")))
         shown.append({"first": chunk.first, "cells": cells, "after": visible(chunk.after)})
-    return {"index": len(blocks) - 1, "chunks": shown, "count": len(tokens)}
+    return {"index": len(blocks) - 1, "chunks": shown}
 
 
 def _judged_cell(cell: Cell) -> tuple[str, str, str]:
@@ -120,13 +134,12 @@ def _judged_cell(cell: Cell) -> tuple[str, str, str]:
 
 
 def _judged_row(token: Json) -> list[Any]:
+    """Name, p(replaced), the generator's [p, rank] of the token itself, its candidates (false: it was not asked)."""
     generator, best = token.get("generator"), token.get("candidates")
-    return [
-        token["shown"],
-        _rounded(token.get("replaced")),
-        None if generator is None else [_rounded(generator["probability"]), generator["rank"]],
-        None if best is None else [[one["shown"], _rounded(one["probability"])] for one in best],
-    ]
+    own = None if generator is None else [_rounded(generator["probability"]), generator["rank"]]
+    asked = None if "candidates" not in token else False
+    shown = asked if best is None else [[one["shown"], _rounded(one["probability"])] for one in best]
+    return [token["shown"], _rounded(token.get("replaced")), own, shown]
 
 
 def _attributed_cell(cell: Cell, largest: float) -> tuple[str, str, str]:

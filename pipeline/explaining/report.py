@@ -172,9 +172,10 @@ def _decision(classifier: Classifier, decision: Decision, tokens: Tokens) -> Jso
         "relative_gap": attribution.relative_gap,
         "warning": None,
         "tokens_read": decision.read,
+        "tokens_of_text": len(tokens.ids),
         "windows": decision.windows,
         "windows_explained": decision.explained_windows,
-        "tokens": _places(tokens, [{"attribution": value} for value in decision.values]),
+        "tokens": _places(tokens, [{"attribution": value} for value in decision.values[: decision.read]]),
     }
     if attribution.is_wide:
         size = "" if attribution.relative_gap is None else f" of {attribution.relative_gap:.1%}"
@@ -195,7 +196,7 @@ def _as_json(guesses: Guesses | None) -> Json:
 def _places(tokens: Tokens, more: Sequence[Json]) -> list[Json]:
     return [
         {"piece": tokens.pieces[index], "shown": tokens.shown[index], "start": start, "end": end} | more[index]
-        for index, (start, end) in enumerate(tokens.spans)
+        for index, (start, end) in enumerate(tokens.spans[: len(more)])
     ]
 
 

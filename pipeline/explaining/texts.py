@@ -9,13 +9,12 @@ from pathlib import Path
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import ExplainConfig
 from pipeline.tasks.formats.fields import text_of
-from pipeline.tasks.formats.files import read_bytes
+from pipeline.tasks.formats.files import COMPRESSED, bare_suffix, read_text
 from pipeline.tasks.formats.jsonl import read_json_lines
 
 PAGE_CHARACTERS = 1_000_000
 FIELDS = ("text", "sentence")
 PLAIN, LINES = (".txt",), (".jsonl", ".ndjson")
-PACKED = (".gz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -44,37 +43,23 @@ def read_texts(settings: ExplainConfig) -> tuple[list[Text], int]:
 
 
 def _read_file(path: Path) -> list[Text]:
-    suffix = (path.with_suffix("") if path.suffix in PACKED else path).suffix
+    suffix = bare_suffix(path)
     if suffix in LINES:
         places = ((f"{path}:{number}", record) for number, record in read_json_lines(path))
         texts = [Text(text_of(record, FIELDS, place), place) for place, record in places]
     elif suffix in PLAIN:
-        texts = _read_lines(path)
+        lines = enumerate(read_text(path).split("\n"), start=1)
+        texts = [_checked(line.removesuffix("\r"), f"{path}:{number}") for number, line in lines if line.strip()]
     else:
         raise UserError(
             f"explain.file {path}: its name ends in none of {', '.join((*PLAIN, *LINES))} (each also with "
-            f"{' or '.join(PACKED)}). Name it so that its kind can be told."
+            f"{' or '.join(COMPRESSED)}). Name it so that its kind can be told."
         )
     if not texts:
         raise UserError(f"explain.file {path} holds no text.")
     return texts
 
 
-def _read_lines(path: Path) -> list[Text]:
-    """A text a line; lines without a visible character are none."""
-    texts = []
-    for number, line in enumerate(read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
-        place = f"{path}:{number}"
-        try:
-            text = line.decode("utf-8").removesuffix("\r")
-        except UnicodeDecodeError as error:
-            reason = f"{error.reason} at byte {error.start} of the line"
-            raise UserError(f"{place}: not UTF-8 ({reason}). Convert the file.") from None
-        if text.strip():
-            texts.append(_checked(text, place))
-    return texts
-
-
 def _checked(text: str, place: str) -> Text:
     """UserError for a text without a visible character, or with half of a surrogate pair."""
-    return Text(text_of({place: text}, (place,), place), place)
+    return Text(text_of({"text": text}, ("text",), place), place)

@@ -1,5 +1,6 @@
 """Stage explain: a text or a file, and exported networks, to one page that shows what they make of it, and JSON."""
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.base.files import write_atomic, write_json
+from pipeline.base.files import write_atomic
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id, start_run
@@ -29,7 +30,7 @@ def run(config: RunConfig) -> None:
     setup_logging(folder)
     with start_run(config, "explain", folder, _parents(inputs)) as tracker:
         report = make_report(config, inputs, device)
-        write_json(data, report)
+        write_atomic(data, json.dumps(report, ensure_ascii=False) + "\n")
         write_atomic(page, render(report))
         tracker.artifact(data)
         tracker.artifact(page)
@@ -56,11 +57,9 @@ def _outputs(config: RunConfig) -> tuple[Path, Path]:
     page = Path(config.explain.output or RunFolder(Path(config.run_dir)).path / PAGE)
     if page.suffix == ".json":
         raise UserError(f"explain.output {page} is the page; the JSON is written beside it. Let it end in .html.")
-    data = page.with_suffix(".json")
-    for path in (page, data):
-        if path.is_dir():
-            raise UserError(f"explain.output: {path} is a folder. Name a file, such as {path / PAGE}.")
-    return page, data
+    if page.is_dir():
+        raise UserError(f"explain.output {page} is a folder. Name a file, such as {page / PAGE}.")
+    return page, page.with_suffix(".json")
 
 
 def _parents(inputs: Inputs) -> dict[str, str]:
