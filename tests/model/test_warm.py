@@ -22,7 +22,7 @@ def test_a_whole_state(body: str) -> None:
     for name, network in ours.networks().items():
         _, state, _ = to_hf(theirs.networks()[name])
         filled = fill(views_of(network), own_form(network, state), None, None)
-        assert not filled.missing and not filled.unused
+        assert (filled.missing, filled.unused) == ([], [])
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert torch.allclose(mine, other, atol=1e-7)
 
