@@ -32,8 +32,10 @@ from pipeline.base.sections import (
     TrainConfig,
 )
 from pipeline.base.task_sections import EvaluateConfig, ExplainConfig, FinetuneConfig
-from pipeline.base.yaml_file import parse_value, read_yaml
+from pipeline.base.yaml_file import parse_text, parse_value, read_yaml
 
+TEXTS = {"explain.text"}
+"""Keys whose value on the command line is a text, not YAML."""
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "configs" / "default.yaml"
 
 
@@ -176,7 +178,7 @@ def _override(values: dict[str, Any], where: dict[str, str], override: str) -> N
         section = section[parent]
         if not isinstance(section, dict):
             raise UserError(f"command line: {key} has no such part: {parent} is a value, not a section.")
-    section[last] = parse_value(text)
+    section[last] = parse_text(text) if key in TEXTS else parse_value(text)
     where[key] = "command line"
 
 

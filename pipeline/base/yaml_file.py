@@ -1,5 +1,6 @@
 """YAML with line numbers: which line set which dotted key. Floats as people write them (1e-4), duplicates refused."""
 
+import contextlib
 import re
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,15 @@ def parse_value(text: str) -> Any:
         return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise UserError(f"command line: {text!r} is not a YAML value ({_problem(error)}).") from None
+
+
+def parse_text(text: str) -> str:
+    """A value that is a text, whatever YAML would make of it (Note: 1, [x], 12); of one in quotes what they hold."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        with contextlib.suppress(yaml.YAMLError):
+            quoted = yaml.load(text, _Loader)
+            return quoted if isinstance(quoted, str) else text
+    return text
 
 
 def read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:

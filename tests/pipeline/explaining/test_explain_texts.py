@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import ExplainConfig
 from pipeline.explaining import texts
@@ -169,3 +170,19 @@ def test_long_texts_are_in_chunks() -> None:
     assert all(chunk.after == " " for chunk in chunks[:-1])
     endless = lay_out("x" * 2000, objects([(i, i + 1) for i in range(2000)]))
     assert [len(chunk.cells) for chunk in endless] == [600, 600, 600, 200]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        *(
+            (text, text)
+            for text in ("Note: this", "[MASK] film", "{a} b", "12", "true", "null", "# x", "- a", "@x", "a=b")
+        ),
+        *((text, text) for text in ('"so" he said: "no"', "'", "'tis: it's'", "")),
+        ('"in: quotes"', "in: quotes"),
+        ("'it''s'", "it's"),
+    ],
+)
+def test_a_text_on_the_command_line_is_no_yaml(given: str, text: str) -> None:
+    assert load_config(None, [f"explain.text={given}"]).explain.text == text
