@@ -14,7 +14,7 @@ from pipeline.training.continued import resolve_init
 from pipeline.training.origin import Origin, find_origin
 from pipeline.vocabulary.reading import given_codec
 from tests.datasets import make_dataset
-from tests.pipeline.vocabulary.hf_tokenizers import save, word_piece
+from tests.pipeline.vocabulary.hf_tokenizers import BERT, save, word_piece
 
 POSITIONS = 40
 SHAPE: dict[str, Any] = {"embedding_size": 24, "max_position_embeddings": POSITIONS, "num_hidden_layers": 2}
@@ -45,7 +45,7 @@ def make_pair(folder: Path, tokenizer: Any = None, same: bool = True, **changes:
     transformers.logging.disable_progress_bar()
     for name, network in (("discriminator", discriminator), ("generator", generator)):
         network.save_pretrained(folder / name)
-        save(tokenizer, folder / name)
+        save(tokenizer, folder / name, BERT)
     return discriminator.eval(), generator.eval()
 
 
