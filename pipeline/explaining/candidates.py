@@ -67,7 +67,7 @@ def guess(
         ids[rows, at] = tokenizer.mask_token_id
         with torch.no_grad():
             logits = logits_at(model, ids.to(device), attention.to(device), at.to(device))
-        chances = torch.softmax(logits[:, : len(tokenizer)].double(), -1).cpu()
+        chances = torch.softmax(logits[:, : len(tokenizer)].float(), -1).cpu()
         mine = chances[rows, own]
         ranks = (chances > mine[:, None]).sum(-1) + 1
         top = chances.topk(min(count, chances.shape[-1]), -1)

@@ -41,7 +41,7 @@
     return said.join("; ");
   };
   const addAttribution = (parent, [, value]) => {
-    const said = value === null ? "not read, or not explained" : signed(value) + (value < 0 ? ", speaks against the answer" : ", speaks for the answer");
+    const said = signed(value) + (value < 0 ? ", speaks against the answer" : ", speaks for the answer");
     add(parent, "p", said);
     return said;
   };

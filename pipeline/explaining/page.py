@@ -22,8 +22,8 @@ REPLACED_FROM = (0.1, 0.3, 0.5, 0.7, 0.9)
 SHARE_FROM = (0.1, 0.3, 0.6)
 """The same for attributions, as shares of the text's largest."""
 TITLE_LENGTH = 60
-UNREAD_SHOWN = 300
-"""Characters behind what a classifier read that are shown, without colour."""
+UNREAD_SHOWN = 200
+"""Characters of a stretch that no explained window holds: so many at its begin and end are shown, without colour."""
 
 
 def render(report: Json) -> str:
@@ -84,24 +84,18 @@ def _section(entry: Json, blocks: list[Any]) -> Json:
         section["guessed"] = _block(entry["text"], entry["generator_tokens"], blocks, _judged_cell, _judged_row)
     if "classification" in entry:
         decision = entry["classification"]
-        largest = max((abs(token["attribution"] or 0.0) for token in decision["tokens"]), default=0.0)
+        explained = [token for token in decision["tokens"] if token["attribution"] is not None]
+        largest = max(abs(token["attribution"]) for token in explained)
         section["decided"] = _block(
-            _read_part(entry["text"], decision),
-            decision["tokens"],
+            entry["text"],
+            explained,
             blocks,
             lambda cell: _attributed_cell(cell, largest),
             _attributed_row,
+            _short,
         )
         section["decision"] = decision
     return section
-
-
-def _read_part(text: str, decision: Json) -> str:
-    """The text, or as much of it as the classifier read and UNREAD_SHOWN characters more."""
-    end = decision["tokens"][-1]["end"]
-    if decision["tokens_read"] == decision["tokens_of_text"] or len(text) - end <= UNREAD_SHOWN:
-        return text
-    return text[: end + UNREAD_SHOWN] + "\u2026"
 
 
 def _block(
@@ -110,8 +104,9 @@ def _block(
     blocks: list[Any],
     look: Callable[[Cell], tuple[str, str, str]],
     row: Callable[[Json], list[Any]],
+    gap: Callable[[str], str] = str,
 ) -> Json:
-    """Chunks of (what is before, text, class, number, name) a cell."""
+    """Chunks of (what is before, text, class, number, name) a cell; `gap` says how what lies between is shown."""
     chunks: list[Chunk] = lay_out(text, tokens)
     blocks.append([[row(token) for token in cell.tokens] for chunk in chunks for cell in chunk.cells])
     shown = []
@@ -120,8 +115,8 @@ def _block(
         for cell in chunk.cells:
             style, number, said = look(cell)
             name = cell.text.strip() or f"blank {cell.tokens[0]['shown']}"
-            cells.append((visible(cell.before), visible(cell.text), style, number, visible(f"{name}{said}")))
-        shown.append({"first": chunk.first, "cells": cells, "after": visible(chunk.after)})
+            cells.append((visible(gap(cell.before)), visible(cell.text), style, number, visible(f"{name}{said}")))
+        shown.append({"first": chunk.first, "cells": cells, "after": visible(gap(chunk.after))})
     return {"index": len(blocks) - 1, "chunks": shown}
 
 
@@ -143,10 +138,7 @@ def _judged_row(token: Json) -> list[Any]:
 
 
 def _attributed_cell(cell: Cell, largest: float) -> tuple[str, str, str]:
-    values = [token["attribution"] for token in cell.tokens if token["attribution"] is not None]
-    if not values:
-        return "unread", "", ": not read, or not explained"
-    value = sum(values)
+    value = sum(token["attribution"] for token in cell.tokens)
     strength = level(abs(value) / largest if largest else 0.0, SHARE_FROM)
     kind = "f" if value > 0 else "a"
     return f"{kind}{strength}", f"{value:+.2f}".replace("-", "\u2212"), f": {signed(value)}"
@@ -154,6 +146,14 @@ def _attributed_cell(cell: Cell, largest: float) -> tuple[str, str, str]:
 
 def _attributed_row(token: Json) -> list[Any]:
     return [token["shown"], _rounded(token["attribution"])]
+
+
+def _short(gap: str) -> str:
+    """A long stretch without tokens, without its middle."""
+    left_out = len(gap) - 2 * UNREAD_SHOWN
+    return (
+        gap if left_out <= 0 else f"{gap[:UNREAD_SHOWN]} \u2026 ({left_out:,} characters) \u2026 {gap[-UNREAD_SHOWN:]}"
+    )
 
 
 def _rounded(value: float | None) -> float | None:

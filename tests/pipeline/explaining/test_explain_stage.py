@@ -143,6 +143,19 @@ def test_a_wide_gap_and_what_was_not_asked_are_said(tmp_path: Path) -> None:
     assert '<p class="warning" role="note">The gap of 7.0% is over 5%' in render(report)
 
 
+def test_what_a_classifier_does_not_read_is_shown_apart(tmp_path: Path) -> None:
+    text = " ".join(["film"] * 62 + ["plot"] * 600)
+    explain.run(explain_config(tmp_path, text=text, classifier=tiny_classifier(tmp_path / "c")))
+    (entry,) = json.loads((tmp_path / "run" / "explain.json").read_text())["texts"]
+    made = entry["classification"]
+    assert (made["tokens_read"], made["tokens_of_text"], len(made["tokens"])) == (62, 662, 62)
+    page = (tmp_path / "run" / "explain.html").read_text()
+    elements = Elements(page)
+    assert elements.cells == ["film"] * 62
+    assert re.fullmatch(r"(film ?){62} (plot )*plo?t? … \(2,600 characters\) … \w*( plot)*", elements.shown)
+    assert "reads the first 62 of 662 tokens" in page
+
+
 def test_tokens_cut_otherwise_are_shown_apart(tmp_path: Path) -> None:
     from tests.pipeline.tasks.tiny_folders import tiny_tokenizer
 
