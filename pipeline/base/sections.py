@@ -59,12 +59,12 @@ class CorpusConfig(Section):
 
 
 class TokenizerConfig(Section):
-    """The SentencePiece vocabulary."""
+    """The vocabulary."""
 
     vocab_size: Annotated[int, Field(ge=262)] = 32_000
     """Pieces to train: five special ones and 256 bytes among them."""
     path: Place | None = None
-    """An existing SentencePiece model to use instead of training one."""
+    """An existing SentencePiece model, or a Hugging Face tokenizer.json, to use instead of training one."""
     sample_bytes: Positive = 50_000_000
     """At most that much text trains the vocabulary."""
     character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995
@@ -98,7 +98,7 @@ class OptimizerConfig(Section):
     name: Literal["electra", "adamw"] = "electra"
     """electra: without bias correction, as the released code of BERT and ELECTRA; adamw: with it."""
     lr: Rate = 5e-4
-    """Peak learning rate (paper, appendix A: 5e-4 small, 2e-4 base and large)."""
+    """Peak learning rate (paper, appendix A: 5e-4 small, 2e-4 base and large); with init.* lower (docs/continue.md)."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """Decay of the first and the second moment."""
     eps: Rate = 1e-6
@@ -115,7 +115,7 @@ class ScheduleConfig(Section):
     name: Literal["linear"] = "linear"
     """Linear decay from step 0, multiplied by the warm-up ramp (released code, optimization.py)."""
     warmup_steps: Annotated[int, Field(ge=0)] = 10_000
-    """Steps over which the ramp rises from 0 to 1."""
+    """Steps over which the ramp rises from 0 to 1; with init.* by default 6 % of the steps, at most 10,000."""
 
 
 class TrainConfig(Section):
@@ -174,7 +174,7 @@ class InitConfig(Section):
     """Weights that pretraining starts from; without any it starts from random ones."""
 
     discriminator: Place | None = None
-    """A Hugging Face ELECTRA or ModernBERT folder for the discriminator (objective mlm: not used)."""
+    """A Hugging Face ELECTRA or ModernBERT folder for the discriminator (objective mlm: its network's encoder)."""
     generator: Place | None = None
     """The same for the generator (objective mlm: its one network)."""
     checkpoint: Place | None = None
