@@ -129,7 +129,7 @@ def decide(classifier: Classifier, model: Any, tokens: Tokens, steps: int) -> De
     logits = _logits(classifier, model, [framed(tokens, window) for window in read])
     outputs, answer, chosen = pool(classifier, logits)
     parts = [_attribute(classifier, model, tokens, read[index], answer, steps) for index in chosen]
-    share = 1 / (len(read) if classifier.pooling == "mean" else 1)
+    share = 1 / len(chosen)  # F is the mean over the explained windows
     values: list[float | None] = [None] * len(tokens.ids)
     for index, part in zip(chosen, parts, strict=True):
         for place, value in enumerate(part.values[len(tokens.before) :][: read[index].last - read[index].first]):

@@ -162,7 +162,8 @@ def _decision(classifier: Classifier, decision: Decision, tokens: Tokens) -> Jso
     else:
         result["probabilities"] = dict(zip(classifier.labels, decision.outputs, strict=True))
     result |= {
-        "target": f"score {label}" if classifier.is_regression else f"logit of {label}",
+        "target": f"{'score' if classifier.is_regression else 'logit of'} {label}"
+        + (f", mean of {decision.explained_windows} windows" if decision.explained_windows > 1 else ""),
         "steps": attribution.steps,
         "at_text": attribution.at_text,
         "at_baseline": attribution.at_baseline,

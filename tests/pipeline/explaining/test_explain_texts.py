@@ -101,6 +101,19 @@ def test_bytes_belong_to_their_character() -> None:
     assert sum(len(cell.tokens) for cell in cells) == len(tokens.ids)
 
 
+def test_byte_level_pieces_are_characters_again() -> None:
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {piece: index for index, piece in enumerate(["[PAD]", *letters, "ab", "Ġab"])}
+    model = Tokenizer(models.BPE(vocabulary, [("a", "b"), ("Ġ", "ab")]))
+    model.pre_tokenizer, model.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=model, pad_token="[PAD]")
+    text = "ab ab中"
+    tokens = tokenize(tokenizer, text, "here")
+    assert tokens.shown[:2] == ["ab", "␣ab"]
+    assert [text[slice(*span)] for span in tokens.spans] == ["ab", "ab", "中", "中", "中"]
+    assert [cell.text for chunk in lay_out(text, objects(tokens.spans)) for cell in chunk.cells] == ["ab", "ab", "中"]
+
+
 def test_special_names_in_a_text_are_text() -> None:
     tokens = tokenize(tiny_tokenizer(), "good [MASK] film", "here")
     assert (tokens.before, tokens.after) == ([2], [3])
