@@ -10,13 +10,14 @@ from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json
 from pipeline.base.run_folder import RunFolder
+from pipeline.command import main
 from pipeline.stages.pretrain import plan, run
 from pipeline.training.checkpoint import find_checkpoint, load_tensors, load_weights, read_checkpoint_config, read_state
 from pipeline.training.continued import resolve_init
 from pipeline.training.initial import initial_objective
 from pipeline.training.origin import find_origin
 from tests.pipeline.training.hf_pairs import make_pair
-from tests.pipeline.training.pretrain_runs import Workshop
+from tests.pipeline.training.pretrain_runs import Workshop, losses, wait
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +122,17 @@ def test_two_phases(tmp_path: Path) -> None:
     objective, report = initial_objective(config, find_origin(config))
     assert report["trained_positions"] == 48
     assert read_checkpoint_config(find_checkpoint(folder)).init.checkpoint == str(shop.folder / "first")
+
+
+@pytest.mark.slow
+def test_two_ranks_start_alike(tmp_path: Path) -> None:
+    shop = Workshop(tmp_path)
+    assert main("pretrain", shop.arguments("first", "train.steps=2")) == 0
+    settings = ("train.steps=4", f"init.checkpoint={shop.folder / 'first'}", "model.max_positions=48")
+    assert main("pretrain", shop.arguments("one", *settings)) == 0
+    stages = [shop.arguments(f"two-{stage}", *settings, stage=stage) for stage in (1, 3)]
+    with shop.ranks(2, *stages) as processes:
+        assert wait(processes) == [0, 0]
+    reference = losses(shop.run_folder("one"))
+    for stage in (1, 3):
+        assert losses(shop.run_folder(f"two-{stage}")) == pytest.approx(reference, rel=1e-4)
