@@ -41,7 +41,7 @@ class SplitEntry(_Record):
 
 
 class TokenizerEntry(_Record):
-    """Digest of tokenizer/tokenizer.model, and its number of pieces."""
+    """Digest of tokenizer/tokenizer.model (or .json), and its number of pieces."""
 
     sha256: str
     vocab_size: int = Field(ge=1)

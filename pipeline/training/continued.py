@@ -13,7 +13,13 @@ from model.config import LAYER_NORM_EPS, ModelConfig, generator_config
 from pipeline.base.config import RunConfig, config_from_dict, flatten
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
-from pipeline.training.checkpoint import find_checkpoint, is_marked, list_checkpoints, read_config_values
+from pipeline.training.checkpoint import (
+    find_checkpoint,
+    is_marked,
+    list_checkpoints,
+    read_config_values,
+    verify_checkpoint,
+)
 from pipeline.training.hf_folder import HuggingFaceFolder, read_folder
 
 FREE = ("dropout", "attention_dropout", "initializer_range", "max_positions")
@@ -53,7 +59,8 @@ def source_checkpoint(config: RunConfig) -> Path:
     """The verified checkpoint that init.checkpoint names: a checkpoint's folder, or the newest of a run's."""
     path = Path(config.init.checkpoint or "")
     if (path / "weights.safetensors").is_file():
-        return find_checkpoint(RunFolder(path.absolute().parents[1]), path.absolute().name)
+        verify_checkpoint(path)
+        return path
     if not (path / "checkpoints").is_dir():
         hint = " It looks like a Hugging Face folder: give it as init.discriminator or init.generator."
         raise UserError(

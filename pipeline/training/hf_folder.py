@@ -100,7 +100,7 @@ def read_folder(path: str | Path, key: str) -> HuggingFaceFolder:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         sizes = _electra_sizes(config, folder) if body == "electra" else _modernbert_sizes(config, folder)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{key}: {folder / 'config.json'} cannot be understood: {error}") from None

@@ -1,5 +1,6 @@
 """The config of a run that starts from given weights: what follows, what contradicts, what is told; and two phases."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,11 @@ def test_two_phases(tmp_path: Path) -> None:
     assert config.optimizer.lr == pytest.approx(1e-2), "the user's own"
     objective, report = initial_objective(config, find_origin(config))
     assert report["trained_positions"] == 48
+    # A checkpoint's folder will do, wherever it lies.
+    shutil.copytree(find_checkpoint(folder), tmp_path / "carried")
+    carried = [*third[2:], f"init.checkpoint={tmp_path / 'carried'}"]
+    again, _ = initial_objective(resolve_init(load_config(Path(third[1]), carried)), find_origin(config))
+    assert all(torch.equal(one, two) for one, two in zip(again.parameters(), objective.parameters(), strict=True))
     assert read_checkpoint_config(find_checkpoint(folder)).init.checkpoint == str(shop.folder / "first")
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from pipeline.base.config import config_from_dict
 from pipeline.base.sections import ScheduleConfig
-from pipeline.training.schedule import learning_rate
+from pipeline.training.schedule import learning_rate, odd_warmup
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,9 @@ def test_decay_times_warm_up(update: int, expected: float) -> None:
 
 def test_without_warm_up_the_first_update_has_the_peak() -> None:
     assert learning_rate(2.0, ScheduleConfig(warmup_steps=0), 0, 100) == 2.0
+
+
+def test_a_warm_up_longer_than_the_run_is_told() -> None:
+    told = odd_warmup(config_from_dict({"train": {"steps": 30}, "schedule": {"warmup_steps": 31}}))
+    assert told.startswith("schedule.warmup_steps 31 is more than train.steps 30")
+    assert not odd_warmup(config_from_dict({"train": {"steps": 30}, "schedule": {"warmup_steps": 30}}))
