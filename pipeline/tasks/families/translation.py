@@ -17,9 +17,12 @@ FOLDER = "target_tokenizer"
 
 
 class Translation(Generation):
-    """Chosen by BLEU on dev; the vocabulary has finetune.target_vocab_size pieces, or as many as the data gives."""
+    """Chosen by chrF on dev, as BLEU is 0 until four words in a row are right.
 
-    selection = "bleu"
+    The vocabulary has finetune.target_vocab_size pieces, or as many as the data gives.
+    """
+
+    selection = "chrf"
     headline = ("bleu", "chrf")
     sentencepiece = b""
 
