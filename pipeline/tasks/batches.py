@@ -3,7 +3,7 @@
 Price: texts of one batch are alike in length, and only batches, not texts, are shuffled within a window.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,6 +26,22 @@ def sorted_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Every index once, longest first: for prediction, where order does not matter."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+
+
+def collate(rows: Sequence[Mapping[str, Sequence[int]]], pad_id: int, others: Mapping[str, int]) -> dict[str, Tensor]:
+    """Rows padded on the right, each key (rows, longest) int64.
+
+    Keys that end in "input_ids" are padded with `pad_id` and get a mask of the like name (1 = token, 0 = padding); other
+    keys are padded with what `others` says, or 0.
+    """
+    batch = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        if key.endswith("input_ids"):
+            batch[key], batch[key.removesuffix("input_ids") + "attention_mask"] = pad(values, pad_id)
+        else:
+            batch[key], _ = pad(values, others.get(key, 0))
+    return batch
 
 
 def pad(ids: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:

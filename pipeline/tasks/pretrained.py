@@ -6,7 +6,7 @@ The model is the library's own class with a new last layer, so what is saved nee
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import transformers
@@ -17,8 +17,11 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.task_sections import FinetuneConfig
-from pipeline.tasks.families.base import Task
 
+if TYPE_CHECKING:
+    from pipeline.tasks.families.base import Task
+
+ARCHITECTURES = ("electra", "bert", "modernbert")
 HEAD_DROPOUT = 0.1
 """Dropout between [CLS] and the last layer (BERT's and ELECTRA's released code, run_finetuning.py)."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -32,12 +35,15 @@ class Pretrained:
     config: Any
     tokenizer: Any
     parameters: int
+    weights: Literal["pretrained", "random"] = "pretrained"
+    """random: the folder gives shape and tokenizer only."""
 
     def describe(self, max_length: int) -> str:
         """Path, architecture, size; and a warning where texts may be longer than what the folder was trained on."""
         length = self.tokenizer.model_max_length
         beyond = f"; its tokenizer says {length} tokens, places beyond may be untrained" if max_length > length else ""
-        return f"{self.path} ({self.config.model_type}, {self.parameters:,} parameters{beyond})"
+        drawn = "; random weights" if self.weights == "random" else ""
+        return f"{self.path} ({self.config.model_type}, {self.parameters:,} parameters{drawn}{beyond})"
 
 
 def pretrained_path(config: RunConfig) -> Path:
@@ -48,7 +54,7 @@ def pretrained_path(config: RunConfig) -> Path:
     return RunFolder(Path(config.run_dir)).export / network
 
 
-def open_pretrained(path: Path, task: Task, settings: FinetuneConfig) -> Pretrained:
+def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretrained:
     """Config and tokenizer, checked against each other and against finetune.max_length. Raises UserError."""
     quiet_transformers()
     if not (path / "config.json").is_file():
@@ -56,11 +62,11 @@ def open_pretrained(path: Path, task: Task, settings: FinetuneConfig) -> Pretrai
             f"{path} is no Hugging Face folder (it has no config.json). Run pipeline/export.py first, or set "
             "finetune.export to a folder that has one."
         )
-    if not weight_files(path):
+    if settings.weights == "pretrained" and not weight_files(path):
         raise UserError(f"{path} has no weights ({' or '.join(WEIGHTS)}). Export it again.")
+    tokenizer = open_tokenizer(path)
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
         for key, value in (task.head_config() | {"classifier_dropout": HEAD_DROPOUT}).items():
             setattr(config, key, value)
         with torch.device("meta"):
@@ -68,43 +74,83 @@ def open_pretrained(path: Path, task: Task, settings: FinetuneConfig) -> Pretrai
     except Exception as error:
         raise UserError(f"{path} cannot be opened by transformers: {_first_line(error)}") from error
     _check(path, model, config, tokenizer, settings.max_length)
-    return Pretrained(path, config, tokenizer, sum(p.numel() for p in model.parameters()))
+    return Pretrained(path, config, tokenizer, sum(p.numel() for p in model.parameters()), settings.weights)
 
 
-def load_model(pretrained: Pretrained, task: Task, seed: int, device: torch.device) -> Any:
-    """The body's weights from the folder, a new head drawn from `seed`, fp32, on the device. Raises UserError.
+def load_model(
+    pretrained: Pretrained, auto_class: str, head_module: str | None, seed: int, device: torch.device
+) -> Any:
+    """The library's class with the body's weights and a new head drawn from `seed`, fp32, on the device.
 
     What the library itself keeps beside the body (BERT's pooler, ModernBERT's dense layer before the classifier) stays.
+    With random weights all of it is as the library initialises it. Raises UserError.
     """
-    path = pretrained.path
     torch.manual_seed(seed)
-    try:
-        model, report = getattr(transformers, task.auto_class).from_pretrained(
-            path,
-            config=pretrained.config,
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            dtype=torch.float32,
-            attn_implementation="eager",
-        )
-    except Exception as error:
-        raise UserError(f"{path} cannot be loaded by transformers: {_first_line(error)}") from error
-    prefix = model.base_model_prefix
-    absent = {str(key) for key in report["missing_keys"]} | {str(found[0]) for found in report["mismatched_keys"]}
-    broken = sorted(k for k in absent if k.startswith(f"{prefix}.") and not k.startswith(f"{prefix}.pooler."))
-    if broken:
-        raise UserError(
-            f"{path} does not hold the whole {type(model).__name__}: {len(broken)} of its tensors are missing or of "
-            f"another shape, {broken[0]} first. Weights and config.json do not belong together."
-        )
+    model = _random(pretrained, auto_class) if pretrained.weights == "random" else _whole_body(pretrained, auto_class)
     torch.manual_seed(seed)
-    for module in model.classifier.modules():
+    for module in getattr(model, head_module).modules() if head_module else ():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=model.config.initializer_range)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return model.to(device)
+
+
+def _random(pretrained: Pretrained, auto_class: str) -> Any:
+    model_class = getattr(transformers, auto_class)
+    return model_class.from_config(pretrained.config, attn_implementation="eager").to(torch.float32)
+
+
+def _whole_body(pretrained: Pretrained, auto_class: str) -> Any:
+    """The folder's weights, none of the body's missing."""
+    model, report = _from_folder(pretrained.path, auto_class, config=pretrained.config, ignore_mismatched_sizes=True)
+    prefix = model.base_model_prefix
+    absent = {str(key) for key in report["missing_keys"]} | {str(found[0]) for found in report["mismatched_keys"]}
+    body = [k for k in absent if k.startswith(f"{prefix}.") or not hasattr(model, prefix)]
+    broken = sorted(k for k in body if "pooler." not in k)
+    if broken:
+        raise UserError(
+            f"{pretrained.path} does not hold the whole {type(model).__name__}: {len(broken)} of its tensors are "
+            f"missing or of another shape, {broken[0]} first. Weights and config.json do not belong together."
+        )
+    return model
+
+
+def reload_model(path: Path, auto_class: str, device: torch.device) -> tuple[Any, Any]:
+    """Network and tokenizer of a fine-tuned folder as they are, head included, fp32. Raises UserError."""
+    quiet_transformers()
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is no Hugging Face folder (it has no config.json). Give a task's folder `model`.")
+    model, report = _from_folder(path, auto_class)
+    if report["missing_keys"]:
+        raise UserError(
+            f"{path} is not fine-tuned for this task: it has no {sorted(map(str, report['missing_keys']))[0]}."
+        )
+    return model.to(device).eval(), open_tokenizer(path)
+
+
+def open_tokenizer(path: Path) -> Any:
+    """The folder's tokenizer. Raises UserError."""
+    try:
+        return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise UserError(f"the tokenizer of {path} cannot be opened by transformers: {_first_line(error)}") from error
+
+
+def _from_folder(path: Path, auto_class: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """from_pretrained with its report of missing keys; eager attention, whose kernels are the same everywhere."""
+    try:
+        model, report = getattr(transformers, auto_class).from_pretrained(
+            path,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            **options,
+        )
+    except Exception as error:
+        raise UserError(f"{path} cannot be loaded by transformers: {_first_line(error)}") from error
+    return model, report
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -142,8 +188,10 @@ def _check(path: Path, model: nn.Module, config: Any, tokenizer: Any, max_length
                 f"finetune.max_length {max_length} is longer than the {parameter.shape[0]} positions of {path}. "
                 f"Set it to {parameter.shape[0]} or less."
             )
-    if not isinstance(getattr(model, "classifier", None), nn.Module):
+    if config.model_type not in ARCHITECTURES:
         raise UserError(f"{path}: {type(model).__name__} is not supported; ELECTRA, BERT and ModernBERT are.")
+    if not tokenizer.is_fast:
+        raise UserError(f"{path}: its tokenizer is not a fast one. Save it with its tokenizer.json.")
     if len(tokenizer) > config.vocab_size:
         raise UserError(
             f"{path}: the tokenizer has {len(tokenizer):,} pieces, the model {config.vocab_size:,} embeddings. They do "

@@ -1,7 +1,7 @@
 """Learning rates of fine-tuning: lower for lower layers, and over the steps a linear rise and a linear fall."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -34,11 +34,13 @@ def layer_powers(model: nn.Module, prefix: str, top: int) -> Iterator[tuple[str,
             yield name, top
 
 
-def parameter_groups(model: nn.Module, prefix: str, settings: FinetuneConfig) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: nn.Module, powers: Iterable[tuple[str, int]], settings: FinetuneConfig
+) -> list[dict[str, Any]]:
     """Optimizer groups, one for each (rate, decayed or not): params, names, peak (the rate), weight_decay."""
     parameters = dict(model.named_parameters())
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
-    for name, power in layer_powers(model, prefix, settings.top_layer_power):
+    for name, power in powers:
         decayed = decays(name, parameters[name])
         peak = settings.lr * settings.layer_decay**power
         new = {"params": [], "names": [], "peak": peak, "lr": peak}

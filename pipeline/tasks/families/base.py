@@ -9,21 +9,24 @@ import copy
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.pretrained import Pretrained, load_model, reload_model, save_model
+from pipeline.tasks.rates import layer_powers
 
 SPLITS = ("train", "dev", "test")
 
 Row = dict[str, list[int]]
 """Inputs of the network for one row, not padded. Keys that end in "input_ids" are padded with the padding token and get
-a mask of the like name; others are padded with 0."""
+a mask of the like name; others are padded with 0, or as Task.pad_values says."""
 Batch = dict[str, Tensor]
 """Padded rows, each (rows, longest) int64, on the network's device."""
 
@@ -55,6 +58,10 @@ class Task(ABC):
     """What transformers.pipeline, and so MLflow, calls the task; None where it has none."""
     head_module: ClassVar[str | None] = "classifier"
     """Attribute of the network that is the new head: drawn from the seed, never taken from the export."""
+    pad_values: ClassVar[dict[str, int]] = {}
+    """Padding of a row's keys where it is not 0."""
+    quick: bool = False
+    """Set by the loop while it only compares epochs: `outputs` may then be cheaper."""
 
     def __init__(self, settings: FinetuneConfig, examples: dict[str, list[Any]]) -> None:
         self.settings, self.examples = settings, examples
@@ -79,6 +86,22 @@ class Task(ABC):
     @abstractmethod
     def head_config(self) -> dict[str, Any]:
         """What the head adds to the model's config: number and names of labels."""
+
+    def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
+        """The network to train: the folder's weights (or random ones) and a new head. Raises UserError."""
+        return load_model(pretrained, self.auto_class, self.head_module, seed, device)
+
+    def save(self, model: nn.Module, tokenizer: Any, path: Path) -> None:
+        """An ordinary folder of the libraries that use such networks; the model is left as it is."""
+        save_model(model, tokenizer, path, self.settings.max_length)
+
+    def reload(self, path: Path, device: torch.device) -> tuple[nn.Module, Any]:
+        """Network and tokenizer of a folder that `save` wrote. Raises UserError."""
+        return reload_model(path, self.auto_class, device)
+
+    def layer_powers(self, model: nn.Module) -> Iterator[tuple[str, int]]:
+        """(parameter name, power of the layer-wise decay) of every parameter (rates.py)."""
+        return layer_powers(model, str(model.base_model_prefix), self.settings.top_layer_power)
 
     @abstractmethod
     def encode(self, split: str, tokenizer: Any) -> Encoded:
@@ -107,6 +130,10 @@ class Task(ABC):
     @abstractmethod
     def predictions(self, split: str, decisions: Sequence[Any]) -> list[dict[str, Any]]:
         """A JSON object an example, in the file's order; "line" is its line in the file."""
+
+    def facts(self) -> dict[str, Any]:
+        """What else metrics.json should tell, once all is reported: signatures of metrics and the like."""
+        return {}
 
     def strata(self) -> list[Hashable] | None:
         """A class for each training example, for drawing balanced subsets; None: any subset is as good."""
