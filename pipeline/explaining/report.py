@@ -51,6 +51,8 @@ def find_inputs(config: RunConfig) -> Inputs:
     for kind in KINDS:
         named = settings.discriminator if kind == "discriminator" else settings.generator
         path = Path(named) if named else RunFolder(Path(config.run_dir)).export / kind
+        if named and (path / kind / "config.json").is_file():
+            path = path / kind  # the export as a whole was named
         if named or path.exists():
             folders[kind] = open_folder(path, kind, "explain")
         else:

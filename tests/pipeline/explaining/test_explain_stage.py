@@ -227,3 +227,12 @@ def test_the_plan_writes_nothing(tmp_path: Path) -> None:
     assert set(rows) == {"texts", "discriminator", "generator", "classifier", "page", "JSON"}
     assert "negative, positive" in rows["classifier"]
     assert not (tmp_path / "run").exists()
+
+
+def test_an_export_may_be_named_as_a_whole(tmp_path: Path) -> None:
+    all_folders(tmp_path / "export")
+    whole = {"discriminator": tmp_path / "export", "generator": tmp_path / "export"}
+    rows = dict(explain.plan(explain_config(tmp_path, text="the film", **whole)))
+    assert (rows["discriminator"].split(" ")[0], rows["generator"].split(" ")[0]) == tuple(
+        str(tmp_path / "export" / name) for name in whole
+    )
