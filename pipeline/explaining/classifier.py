@@ -155,8 +155,10 @@ def windows_read(classifier: Classifier, count: int, room: int) -> list[Window]:
 def pool(classifier: Classifier, logits: Tensor) -> tuple[list[float], int, list[int]]:
     """Outputs of the whole text, the answer, and the windows to explain, from logits (windows, labels)."""
     if classifier.is_regression:
-        scores, answer = logits.mean(0), 0
         order = logits[:, 0].argsort(descending=True)
+        if classifier.pooling == "max":
+            return logits[order[0]].tolist(), 0, [int(order[0])]
+        scores, answer = logits.mean(0), 0
     else:
         chances = logits.log_softmax(-1)
         if classifier.pooling == "max":

@@ -183,6 +183,8 @@ def test_windows_decide_together() -> None:
     assert pool(surest, logits.flip(0))[1:] == (0, [2])  # type: ignore[arg-type]
     score = SimpleNamespace(is_regression=True, pooling="mean", config=config)
     assert pool(score, torch.tensor([[2.0], [4.0]]))[:2] == ([3.0], 0)  # type: ignore[arg-type]
+    largest = SimpleNamespace(is_regression=True, pooling="max", config=config)
+    assert pool(largest, torch.tensor([[2.0], [4.0]])) == ([4.0], 0, [1])  # type: ignore[arg-type]
 
 
 def test_a_regression_has_a_score(tmp_path: Path) -> None:
