@@ -93,7 +93,7 @@ def finetune_line(plan: Plan) -> str:
     return (
         f"fine-tuned classifier, which of {len(figures['labels'])} packages a test text comes from: accuracy "
         f"{shown(figures.get(f'{name}/accuracy'))} (always the commonest package: "
-        f"{shown(figures.get(f'{name}/majority_accuracy'))})"
+        f"{shown(figures.get(f'{name}/trivial_accuracy'))})"
     )
 
 

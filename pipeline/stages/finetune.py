@@ -1,23 +1,18 @@
-"""Stage finetune: an exported folder and labelled texts to a fine-tuned folder, predictions and figures."""
+"""Stage finetune: an exported folder and examples of a task to a fine-tuned folder, predictions and figures."""
 
-import os
-import shutil
 from pathlib import Path
 
-import torch
-
 from pipeline.base.config import RunConfig
-from pipeline.base.files import complete_folder, lock_folder, read_json, write_json
+from pipeline.base.files import read_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.task_sections import FinetuneConfig
 from pipeline.base.tracking import Tracker, read_run_id, start_run
-from pipeline.tasks.families.base import Encoded, Task, open_task
-from pipeline.tasks.identity import METRICS, already_done, comparable, input_digests, target_folder
-from pipeline.tasks.loop import FineTuning
-from pipeline.tasks.pretrained import Pretrained, load_model, open_pretrained, pretrained_path
-from pipeline.tasks.results import advice, named, summary, write_results
-from pipeline.training.distributed import thread_count
+from pipeline.tasks.families.base import family_class
+from pipeline.tasks.identity import METRICS, already_done, input_digests, target_folder
+from pipeline.tasks.job import fine_tune, open_inputs, plan_job
+from pipeline.tasks.pretrained import pretrained_path
+from pipeline.tasks.results import advice, summary
+from pipeline.tasks.stopping import asked_to_stop
 
 
 def run(config: RunConfig) -> None:
@@ -28,55 +23,16 @@ def run(config: RunConfig) -> None:
         setup_logging(None)
         get_logger().info(f"finetune/{settings.name} is done: {target}\n{summary(read_json(target / METRICS))}")
         return
-    task = open_task(settings)
-    pretrained = open_pretrained(pretrained_path(config), task, settings)
-    device = _prepare_device(config)
-    model = load_model(pretrained, task, config.seed, device)
+    open_inputs(config)  # what is wrong is said before anything is written
     setup_logging(folder)
-    with lock_folder(folder.finetune), _tracked(config, folder) as tracker:
-        _remove_leftovers(target)
-        _show(task.describe(), f"fine-tuning {pretrained.describe(settings.max_length)} on {device.type}")
-        encoded = _encode(task, pretrained, settings)
-        tuning = FineTuning(model, task, encoded, settings, pretrained.tokenizer.pad_token_id)
-        with complete_folder(target) as aside:
-            outcome = tuning.train(config.seed, lambda step, figures: tracker.metrics(step, named(settings, figures)))
-            metrics = write_results(aside, tuning, pretrained, outcome)
-            metrics |= {"settings": comparable(config), "inputs": input_digests(config), "device": device.type}
-            write_json(aside / METRICS, metrics)
-        tracker.metrics(outcome.updates, {k: v for k, v in metrics.items() if k.startswith("finetune/")})
-        tracker.artifact(target / METRICS)
-    get_logger().info(f"{summary(metrics)}\n{advice(target)}")
+    with asked_to_stop() as stop, _tracked(config, folder) as tracker:
+        metrics = fine_tune(config, target, tracker, stop)
+    get_logger().info(f"{summary(metrics)}\n{advice(target, family_class(settings.family).pipeline_name)}")
 
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
     """Checks files and folder; what would be trained. Writes nothing."""
-    settings, target = config.finetune, target_folder(config)
-    task = open_task(settings)
-    pretrained = open_pretrained(pretrained_path(config), task, settings)
-    encoded = _encode(task, pretrained, settings)
-    tokens = sum(map(len, encoded["train"].ids))
-    batches = settings.epochs * -(-len(encoded["train"].ids) // settings.batch_size)
-    cut = ", ".join(f"{split} {part.cut:,}" for split, part in encoded.items())
-    done = already_done(config, target)
-    return [
-        ("result", f"{target} ({'finished: nothing to do' if done else 'to be made'})"),
-        ("from", pretrained.describe(settings.max_length)),
-        *task.describe(),
-        (f"cut to {settings.max_length} tokens", f"{cut} texts"),
-        ("batches", f"{batches:,} of {settings.batch_size} texts"),
-        ("tokens", f"{tokens * settings.epochs:,} in {settings.epochs} epochs"),
-        ("FLOPs", f"{6 * pretrained.parameters * tokens * settings.epochs:.2e}, by 6 a parameter and token"),
-    ]
-
-
-def _prepare_device(config: RunConfig) -> torch.device:
-    """CUDA where there is one, else the CPU with train.threads threads."""
-    torch.set_num_threads(thread_count(config.train.threads))
-    if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what repeatable matrix products ask for
-        return torch.device("cuda")
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers asks DeepSpeed when it saves, which warns otherwise
-    return torch.device("cpu")
+    return plan_job(config, target_folder(config))
 
 
 def _tracked(config: RunConfig, folder: RunFolder) -> Tracker:
@@ -89,29 +45,3 @@ def _tracked(config: RunConfig, folder: RunFolder) -> Tracker:
     tracker = start_run(config, f"finetune-{config.finetune.name}", folder, tags)
     tracker.tags({"stage": "finetune", "task": config.finetune.name})
     return tracker
-
-
-def _encode(task: Task, pretrained: Pretrained, settings: FinetuneConfig) -> dict[str, Encoded]:
-    """All splits as token ids; tells how many texts were cut."""
-    encoded = {split: task.encode(split, pretrained.tokenizer, settings.max_length) for split in task.splits}
-    for split, part in encoded.items():
-        if part.cut:
-            share = part.cut / len(part.ids)
-            get_logger().info(
-                f"{split}: {part.cut:,} texts ({share:.1%}) are longer than finetune.max_length {settings.max_length} "
-                "tokens and were cut"
-            )
-    return encoded
-
-
-def _remove_leftovers(target: Path) -> None:
-    """What killed runs of this task left beside it; the lock is held."""
-    for kind in ("aside", "old"):
-        for path in target.parent.glob(f".{target.name}.*.{kind}"):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _show(rows: list[tuple[str, str]], title: str) -> None:
-    """A small table in the log."""
-    width = max(len(label) for label, _ in rows)
-    get_logger().info("\n".join([title, *(f"  {label:<{width}}  {value}" for label, value in rows)]))

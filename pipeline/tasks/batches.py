@@ -31,7 +31,7 @@ def sorted_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
 def collate(rows: Sequence[Mapping[str, Sequence[int]]], pad_id: int, others: Mapping[str, int]) -> dict[str, Tensor]:
     """Rows padded on the right, each key (rows, longest) int64.
 
-    Keys that end in "input_ids" are padded with `pad_id` and get a mask of the like name (1 = token, 0 = padding); other
+    Keys that end in "input_ids" are padded with `pad_id` and get a mask of the like name (1 token, 0 padding); other
     keys are padded with what `others` says, or 0.
     """
     batch = {}

@@ -8,13 +8,24 @@ from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
 from pipeline.base.run_folder import RunFolder
-from pipeline.tasks.families.base import SPLITS
+from pipeline.tasks.families.base import SPLITS, split_path
 from pipeline.tasks.pretrained import pretrained_digest, pretrained_path
 
 METRICS = "metrics.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_PLACES = ("export", *SPLITS)
+_PLACES = ("export", "data_folder", *SPLITS)
 """Settings that are paths: what they hold is compared by digest, so a file may move."""
+_INDIFFERENT = (
+    "save_every",
+    "log_model",
+    "tasks",
+    "task_settings",
+    "exports",
+    "seeds",
+    "train_examples",
+    "bag_of_words",
+)
+"""Settings on which the result of one fine-tuning does not depend."""
 
 
 def target_folder(config: RunConfig) -> Path:
@@ -45,13 +56,14 @@ def already_done(config: RunConfig, target: Path) -> bool:
 
 def comparable(config: RunConfig) -> dict[str, Any]:
     """The settings that the result depends on."""
-    values = config.finetune.model_dump(mode="json", exclude=set(_PLACES))
+    values = config.finetune.model_dump(mode="json", exclude={*_PLACES, *_INDIFFERENT})
     return {f"finetune.{key}": value for key, value in values.items()} | {"seed": config.seed}
 
 
 def input_digests(config: RunConfig) -> dict[str, str]:
     """sha256 of the files and of the weights; what is not there (any more) is left out."""
-    paths = {f"finetune.{split}": getattr(config.finetune, split) for split in SPLITS}
-    digests = {key: sha256_file(Path(path)) for key, path in paths.items() if path and Path(path).is_file()}
+    settings = config.finetune
+    paths = {split: split_path(settings, split) for split in SPLITS if getattr(settings, split)}
+    digests = {f"finetune.{split}": sha256_file(path) for split, path in paths.items() if path.is_file()}
     weights = pretrained_digest(pretrained_path(config))
     return digests | ({"finetune.export": weights} if weights else {})

@@ -1,8 +1,9 @@
-"""Metrics of a classifier by scikit-learn, under the names of torchmetrics and evaluate."""
+"""Metrics of classifiers and of scores, by scikit-learn and scipy, under the names of torchmetrics and evaluate."""
 
 import warnings
 from collections.abc import Sequence
 
+import scipy.stats
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 
@@ -20,3 +21,15 @@ def classification_metrics(targets: Sequence[int], predicted: Sequence[int], lab
         warnings.filterwarnings("ignore", message="A single label was found", category=UserWarning)
         matthews = matthews_corrcoef(targets, predicted)
     return {"accuracy": float(accuracy_score(targets, predicted)), "f1": float(f1), "matthews": float(matthews)}
+
+
+def correlations(answers: Sequence[float], scores: Sequence[float]) -> dict[str, float]:
+    """pearson and spearman; 0 where either side is constant or there is one pair only."""
+    if len(scores) < 2:
+        return {"pearson": 0.0, "spearman": 0.0}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=scipy.stats.ConstantInputWarning)
+        warnings.filterwarnings("ignore", category=scipy.stats.NearConstantInputWarning)
+        pearson = float(scipy.stats.pearsonr(answers, scores).statistic)
+        spearman = float(scipy.stats.spearmanr(answers, scores).statistic)
+    return {"pearson": pearson if pearson == pearson else 0.0, "spearman": spearman if spearman == spearman else 0.0}

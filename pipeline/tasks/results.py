@@ -6,36 +6,44 @@ from typing import Any
 
 from pipeline.base.files import write_atomic
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.families.base import family_class
 from pipeline.tasks.loop import FineTuning, Outcome
-from pipeline.tasks.pretrained import Pretrained, save_model
+from pipeline.tasks.pretrained import Pretrained
 
 
 def write_results(aside: Path, tuning: FineTuning, pretrained: Pretrained, outcome: Outcome) -> dict[str, Any]:
     """Model folder and predictions of dev and test; returns the content of metrics.json."""
     settings, task = tuning.settings, tuning.task
-    save_model(tuning.model, pretrained.tokenizer, aside / "model", settings.max_length)
+    task.save(tuning.model, pretrained.tokenizer, aside / "model")
     reported = [split for split in task.splits if split != "train"]
     metrics: dict[str, Any] = {}
     for split in reported:
-        logits = tuning.predict(split)
-        figures = task.metrics(split, logits)
+        decisions = tuning.predict(split)
+        figures = task.metrics(split, decisions)
         metrics |= named(settings, {f"{split}/{name}": value for name, value in figures.items()})
         baseline = task.baseline(split)
-        metrics |= named(settings, {f"{split}/majority_{name}": value for name, value in baseline.items()})
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in task.predictions(split, logits))
-        write_atomic(aside / f"predictions-{split}.jsonl", "".join(lines))
+        metrics |= named(settings, {f"{split}/trivial_{name}": value for name, value in baseline.items()})
+        write_predictions(aside / f"predictions-{split}.jsonl", task.predictions(split, decisions))
     facts = {
         "name": settings.name,
         "family": settings.family,
         "reported_split": reported[-1],
-        "labels": list(task.head_config()["id2label"].values()),
+        "labels": list(task.head_config().get("id2label", {}).values()),
         "base": str(pretrained.path),
+        "weights": pretrained.weights,
+        "examples": {split: len(task.examples[split]) for split in task.splits},
         "best_epoch": outcome.best_epoch,
+        "updates": outcome.updates,
         "cut": {split: part.cut for split, part in tuning.encoded.items()},
         "history": outcome.history,
     }
     headline = {name: value for name, value in figures.items() if name != "loss"}
-    return named(settings, headline) | metrics | facts
+    return named(settings, headline) | metrics | facts | task.facts()
+
+
+def write_predictions(path: Path, rows: list[dict[str, Any]]) -> None:
+    """A JSON object a line."""
+    write_atomic(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def named(settings: FinetuneConfig, figures: dict[str, float]) -> dict[str, float]:
@@ -44,21 +52,25 @@ def named(settings: FinetuneConfig, figures: dict[str, float]) -> dict[str, floa
 
 
 def summary(metrics: dict[str, Any]) -> str:
-    """Figures of a finished task beside those of always answering the commonest label."""
+    """Figures of a finished task beside those of the trivial answer."""
     prefix = f"finetune/{metrics['name']}/"
-    lines = [f"{prefix.rstrip('/')}: best epoch {metrics['best_epoch']} on dev ({len(metrics['labels'])} labels)"]
-    lines.append(f"  {'split':<6}{'figure':<12}{'reached':>9}  always the commonest label")
+    labels = f" ({len(metrics['labels'])} labels)" if metrics["labels"] else ""
+    lines = [f"{prefix.rstrip('/')}: best epoch {metrics['best_epoch']} on dev{labels}"]
+    lines.append(f"  {'split':<6}{'figure':<14}{'reached':>9}  trivial answer")
     for split in ("dev", "test"):
-        for name in ("accuracy", "f1", "matthews"):
+        for name in family_class(metrics["family"]).headline:
             if (key := f"{prefix}{split}/{name}") in metrics:
-                trivial = metrics[f"{prefix}{split}/majority_{name}"]
-                lines.append(f"  {split:<6}{name:<12}{metrics[key]:>9.4f}  {trivial:.4f}")
+                trivial = metrics.get(f"{prefix}{split}/trivial_{name}")
+                beside = "" if trivial is None else f"{trivial:.4f}"
+                lines.append(f"  {split:<6}{name:<14}{metrics[key]:>9.4f}  {beside}")
     return "\n".join(lines)
 
 
-def advice(target: Path) -> str:
+def advice(target: Path, pipeline_name: str | None) -> str:
     """Where the results lie and how to use them."""
+    if pipeline_name is None:
+        return f"written: {target}"
     return (
         f'written: {target}\ntry it:  python -c "from transformers import pipeline; '
-        f"print(pipeline('text-classification', '{target / 'model'}')('a text'))\""
+        f"print(pipeline('{pipeline_name}', '{target / 'model'}'))\""
     )

@@ -51,7 +51,6 @@ class Generation(Task):
     head_module = None
     pipeline_name = None
     headline: ClassVar[tuple[str, ...]]
-    quick = False
     no_repeat: ClassVar[int] = 0
     """Length of the word pieces' sequences that no answer says twice; 0: any may be."""
 

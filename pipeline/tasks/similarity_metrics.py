@@ -1,12 +1,10 @@
-"""How well cosines follow scores, and how well a search finds: scipy's correlations, sentence-transformers' retrieval.
+"""How well a search finds, by sentence-transformers' retrieval figures, and how many words two texts share.
 
 Price: a search compares every query with every text of the split, in chunks.
 """
 
-import warnings
 from collections.abc import Sequence
 
-import scipy.stats
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import semantic_search
 from sklearn.feature_extraction.text import CountVectorizer
@@ -17,18 +15,6 @@ DEPTH = 10
 """Results of a search that are looked at."""
 _WORDS = r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|\w+"
 """A word, or a character of a script without spaces."""
-
-
-def correlations(answers: Sequence[float], scores: Sequence[float]) -> dict[str, float]:
-    """pearson and spearman; 0 where either side is constant or there is one pair only."""
-    if len(scores) < 2:
-        return {"pearson": 0.0, "spearman": 0.0}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=scipy.stats.ConstantInputWarning)
-        warnings.filterwarnings("ignore", category=scipy.stats.NearConstantInputWarning)
-        pearson = float(scipy.stats.pearsonr(answers, scores).statistic)
-        spearman = float(scipy.stats.spearmanr(answers, scores).statistic)
-    return {"pearson": pearson if pearson == pearson else 0.0, "spearman": spearman if spearman == spearman else 0.0}
 
 
 def retrieval_metrics(pairs: Sequence[tuple[str, str, bool]], first: Tensor, second: Tensor) -> dict[str, float]:

@@ -140,7 +140,7 @@ class Task(ABC):
         return None
 
     def plain(self, split: str) -> tuple[list[str], list[Any]] | None:
-        """Texts (two joined by " || ") and targets (label index or score) for a bag-of-words baseline; None: no such."""
+        """Texts (two joined by " || ") and targets (label index or score) for a bag-of-words baseline; None: none."""
         return None
 
     def plain_metrics(self, split: str, answers: Sequence[Any]) -> dict[str, float]:

@@ -1,80 +1,72 @@
-"""Text classification: {"text" or "sentence", "label"} a line, one label a text, a linear layer over [CLS]."""
+"""Classification of a text or of two: one label an example, by the field's usual names or those of finetune.fields."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
-from pipeline.tasks.encoding import encode_texts
-from pipeline.tasks.families.base import SPLITS, Encoded, Task, require_file
-from pipeline.tasks.formats.fields import label_of, text_of
-from pipeline.tasks.formats.reading import read_records
+from pipeline.tasks.families.base import Batch
+from pipeline.tasks.formats.fields import choices, label_of
 from pipeline.tasks.metrics import classification_metrics
+from pipeline.tasks.text_task import Example, SequenceTask, check_same_kind, read_examples
 
-TEXT_FIELDS = ("text", "sentence")
 SHOWN_LABELS = 20
 
 
-@dataclass(frozen=True)
-class Example:
-    """One line of a file."""
-
-    line: int
-    text: str
-    label: str
-
-
-class Classification(Task):
+class Classification(SequenceTask):
     """Labels are found in the training file; their order is that of numbers, or of the alphabet."""
 
-    auto_class = "AutoModelForSequenceClassification"
     selection = "accuracy"
+    headline = ("accuracy", "f1", "matthews")
 
-    def __init__(self, examples: dict[str, list[Example]], labels: list[str]) -> None:
-        self.examples, self.labels = examples, labels
+    def __init__(
+        self, settings: FinetuneConfig, examples: dict[str, list[Example]], labels: Sequence[str] = ()
+    ) -> None:
+        super().__init__(settings, examples)
+        self.labels = list(labels)
         self._index = {label: index for index, label in enumerate(labels)}
 
     @classmethod
-    def open(cls, settings: FinetuneConfig) -> "Classification":
-        """Reads the files; UserError for a bad line, an empty file, one label only, or a label new to training."""
-        paths = {split: require_file(settings, split) for split in ("train", "dev")}
-        if settings.test:
-            paths["test"] = Path(settings.test)
-        examples = {split: _read(path, settings) for split, path in paths.items()}
-        labels = order_labels({example.label for example in examples["train"]})
-        if len(labels) < 2:
+    def open(
+        cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
+    ) -> "Classification":
+        """UserError for a bad line, an empty file, one label only, or a label new to training."""
+        names = choices(settings.fields.label, ("label",))
+        examples = {
+            split: read_examples(path, settings, lambda record, place: label_of(record, place, names))
+            for split, path in files.items()
+        }
+        check_same_kind(examples, dict(files))
+        known = list(labels) if labels is not None else order_labels({e.answer for e in examples["train"]})
+        if len(known) < 2:
             raise UserError(
-                f"{paths['train']}: every record has the label {labels[0]!r}; a classifier needs two or more."
+                f"{files['train']}: every record has the label {known[0]!r}; a classifier needs two or more."
             )
-        for split, path in paths.items():
+        origin = str(files["train"]) if labels is None else "the model"
+        for split, path in files.items():
             for example in examples[split]:
-                if example.label not in labels:
+                if example.answer not in known:
                     raise UserError(
-                        f"{path}:{example.line}: the label {example.label!r} does not occur in {paths['train']}, which "
-                        f"has {_listed(labels)}. Correct the label, or add examples of it to finetune.train."
+                        f"{path}:{example.line}: the label {example.answer!r} does not occur in {origin}, which has "
+                        f"{_listed(known)}. Correct the label, or add examples of it to finetune.train."
                     )
-        return cls(examples, labels)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """train, dev and, where there is one, test."""
-        return tuple(split for split in SPLITS if split in self.examples)
+        return cls(settings, examples, known)
 
     def describe(self) -> list[tuple[str, str]]:
         """Examples of each split, and how many have which label."""
         rows = [("labels", f"{len(self.labels)}: {_listed(self.labels)}")]
+        kind = "pairs" if self.paired else "texts"
         for split in self.splits:
-            counts = Counter(example.label for example in self.examples[split])
+            counts = Counter(example.answer for example in self.examples[split])
             each = ", ".join(f"{label} {counts[label]:,}" for label in self.labels[:SHOWN_LABELS])
             more = ", …" if len(self.labels) > SHOWN_LABELS else ""
-            rows.append((split, f"{len(self.examples[split]):,} texts ({each}{more})"))
+            rows.append((split, f"{len(self.examples[split]):,} {kind} ({each}{more})"))
         return rows
 
     def head_config(self) -> dict[str, Any]:
@@ -86,40 +78,54 @@ class Classification(Task):
             "problem_type": "single_label_classification",
         }
 
-    def encode(self, split: str, tokenizer: Any, max_length: int) -> Encoded:
-        """Ids [CLS] text [SEP]; targets (texts,) int64."""
-        ids, cut = encode_texts(tokenizer, [example.text for example in self.examples[split]], max_length)
-        return Encoded(ids, self._targets(split), cut)
+    def targets(self, split: str) -> list[int]:
+        """Places of the labels."""
+        return [self._index[example.answer] for example in self.examples[split]]
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean cross entropy in nats; logits (batch, labels), targets (batch,)."""
-        return F.cross_entropy(logits.float(), targets)
+    def strata(self) -> list[Hashable]:
+        """The label of each training example."""
+        return [example.answer for example in self.examples["train"]]
 
-    def metrics(self, split: str, logits: Tensor) -> dict[str, float]:
+    def loss(self, model: nn.Module, batch: Batch, targets: Sequence[int]) -> Tensor:
+        """Mean cross entropy in nats."""
+        logits = model(**batch).logits.float()
+        return F.cross_entropy(logits, torch.tensor(targets, device=logits.device))
+
+    def pool(self, logits: Tensor) -> Tensor:
+        """(windows, labels) to log-probabilities (labels,): their mean, or those of the surest window."""
+        chances = logits.double().log_softmax(-1)
+        if self.settings.pooling == "max":
+            return chances[chances.max(-1).values.argmax()]
+        return chances.mean(0).log_softmax(-1)
+
+    def metrics(self, split: str, decisions: Sequence[Tensor]) -> dict[str, float]:
         """accuracy, f1 (of the second label when there are two, else macro), matthews; and the loss in nats."""
-        targets = self._targets(split)
-        figures = classification_metrics(targets.tolist(), logits.argmax(-1).tolist(), len(self.labels))
-        return figures | {"loss": float(F.cross_entropy(logits.double(), targets))}
+        targets, chances = self.targets(split), torch.stack(list(decisions))
+        figures = classification_metrics(targets, chances.argmax(-1).tolist(), len(self.labels))
+        return figures | {"loss": float(F.nll_loss(chances, torch.tensor(targets)))}
 
     def baseline(self, split: str) -> dict[str, float]:
-        """Always the most frequent label of the training file."""
-        counts = Counter(example.label for example in self.examples["train"])
+        """Always the most frequent label of the training file; {} where that is not known."""
+        if "train" not in self.examples:
+            return {}
+        counts = Counter(example.answer for example in self.examples["train"])
         commonest = max(self.labels, key=lambda label: counts[label])
-        targets = self._targets(split).tolist()
-        return classification_metrics(targets, [self._index[commonest]] * len(targets), len(self.labels))
+        return self.plain_metrics(split, [self._index[commonest]] * len(self.examples[split]))
 
-    def predictions(self, split: str, logits: Tensor) -> list[dict[str, Any]]:
+    def plain_metrics(self, split: str, answers: Sequence[Any]) -> dict[str, float]:
+        """accuracy, f1, matthews of label places."""
+        return classification_metrics(self.targets(split), [int(a) for a in answers], len(self.labels))
+
+    def predictions(self, split: str, decisions: Sequence[Tensor]) -> list[dict[str, Any]]:
         """Line of the file, text, right label, predicted label and the probability of each."""
         rows = []
-        for example, chances in zip(self.examples[split], logits.double().softmax(-1).tolist(), strict=True):
+        for example, decided in zip(self.examples[split], decisions, strict=True):
+            chances = decided.exp().tolist()
             predicted = self.labels[max(range(len(chances)), key=chances.__getitem__)]
             scores = {label: round(chance, 6) for label, chance in zip(self.labels, chances, strict=True)}
-            row = {"line": example.line, "text": example.text, "label": example.label, "predicted": predicted}
-            rows.append(row | {"scores": scores})
+            row = {"line": example.line, "text": example.text} | ({"pair": example.pair} if example.pair else {})
+            rows.append(row | {"label": example.answer, "predicted": predicted, "scores": scores})
         return rows
-
-    def _targets(self, split: str) -> Tensor:
-        return torch.tensor([self._index[example.label] for example in self.examples[split]], dtype=torch.long)
 
 
 def order_labels(labels: set[str]) -> list[str]:
@@ -128,16 +134,6 @@ def order_labels(labels: set[str]) -> list[str]:
         return sorted(labels, key=lambda label: (int(label), label))
     except ValueError:
         return sorted(labels)
-
-
-def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
-    examples = []
-    for number, record in read_records(path, settings):
-        place = f"{path}:{number}"
-        examples.append(Example(number, text_of(record, TEXT_FIELDS, place), label_of(record, place)))
-    if not examples:
-        raise UserError(f"{path} holds no record.")
-    return examples
 
 
 def _listed(labels: Sequence[str]) -> str:

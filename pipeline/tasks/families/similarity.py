@@ -5,7 +5,6 @@ and Gurevych 2019), trained by CoSENT, which asks only for the order of the scor
 Price: a text is embedded alone, so a cross-encoder (family regression) scores a pair better, and searches slower.
 """
 
-import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +21,14 @@ from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
 from pipeline.tasks.families.base import Batch, Encoded, Task
-from pipeline.tasks.formats.fields import choices, field_of, kind_of, text_of
+from pipeline.tasks.formats.fields import choices, score_of, text_of
 from pipeline.tasks.formats.reading import read_records
+from pipeline.tasks.metrics import correlations
 from pipeline.tasks.pretrained import Pretrained, load_model, quiet_transformers, save_model
 from pipeline.tasks.rates import layer_powers
-from pipeline.tasks.similarity_metrics import correlations, overlap, retrieval_metrics
+from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
+from pipeline.tasks.text_task import FIRST, SCORE, SECOND
 
-FIRST, SECOND, SCORE = ("sentence1", "text1", "text"), ("sentence2", "text2", "pair"), ("score", "similarity", "label")
 BODY = "0.model"
 """The transformer's place in a SentenceTransformer."""
 PAIR = "pair_"
@@ -202,22 +202,8 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
-        score = _score(record, choices(fields.label, SCORE), place)
+        score = score_of(record, choices(fields.label, SCORE), place)
         examples.append(Example(line, text_of(record, first, place), text_of(record, second, place), score))
     if not examples:
         raise UserError(f"{path} holds no record.")
     return examples
-
-
-def _score(record: dict[str, Any], fields: Sequence[str], place: str) -> float:
-    field = field_of(record, fields, place)
-    value = record[field]
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise UserError(f"{place}: {field!r} is {kind_of(value)}, not a number.")
-    try:
-        score = float(value)
-    except (ValueError, OverflowError):
-        raise UserError(f"{place}: {field!r} is {value!r}, not a number.") from None
-    if not math.isfinite(score):
-        raise UserError(f"{place}: {field!r} is {value!r}, not a finite number.")
-    return score

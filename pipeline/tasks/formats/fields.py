@@ -1,5 +1,6 @@
 """What a record's fields hold, checked: a value of the right kind, or a UserError that names file, line and field."""
 
+import math
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -43,6 +44,21 @@ def label_of(record: dict[str, Any], place: str, fields: Sequence[str] = ("label
     if not str(label).strip():
         raise UserError(f"{place}: {field!r} is an empty string.")
     return str(label)
+
+
+def score_of(record: dict[str, Any], names: Sequence[str], place: str) -> float:
+    """A finite number, or a string that spells one (CSV, TSV). Raises UserError."""
+    field = field_of(record, names, place)
+    value = record[field]
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UserError(f"{place}: {field!r} is {kind_of(value)}, not a number.")
+    try:
+        score = float(value)
+    except (ValueError, OverflowError):
+        raise UserError(f"{place}: {field!r} is {value!r}, not a number.") from None
+    if not math.isfinite(score):
+        raise UserError(f"{place}: {field!r} is {value!r}, not a finite number.")
+    return score
 
 
 def strings_of(record: dict[str, Any], fields: Sequence[str], place: str) -> list[str]:

@@ -1,0 +1,98 @@
+"""A score of a text or of two, such as their likeness in meaning: one output, least squares; a cross-encoder for pairs.
+
+Promise: the folder loads as pipeline("text-classification") and, for pairs, as sentence_transformers.CrossEncoder; both
+then apply a sigmoid unless told not to, so scores are trained as they are and read with function_to_apply="none".
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.families.base import Batch
+from pipeline.tasks.formats.fields import choices, score_of
+from pipeline.tasks.metrics import correlations
+from pipeline.tasks.text_task import SCORE, SequenceTask, check_same_kind, read_examples
+
+LABEL = "score"
+"""Name of the one output in the model's config."""
+
+
+class Regression(SequenceTask):
+    """Scores as they stand in the files."""
+
+    selection = "spearman"
+    headline = ("spearman", "pearson", "mse")
+
+    @classmethod
+    def open(
+        cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
+    ) -> "Regression":
+        """UserError for a bad line, a score that is no number, an empty file, or all training scores the same."""
+        names = choices(settings.fields.label, SCORE)
+        examples = {
+            split: read_examples(path, settings, lambda record, place: score_of(record, names, place))
+            for split, path in files.items()
+        }
+        check_same_kind(examples, dict(files))
+        if "train" in examples and len({example.answer for example in examples["train"]}) < 2:
+            raise UserError(f"{files['train']}: every score is {examples['train'][0].answer:g}; nothing to learn.")
+        return cls(settings, examples)
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Examples of each split and the range of their scores."""
+        kind = "pairs" if self.paired else "texts"
+        rows = []
+        for split in self.splits:
+            scores = self.targets(split)
+            spread = f"scores {min(scores):g} to {max(scores):g}, mean {sum(scores) / len(scores):.3g}"
+            rows.append((split, f"{len(scores):,} {kind} ({spread})"))
+        return rows
+
+    def head_config(self) -> dict[str, Any]:
+        """One output."""
+        return {"num_labels": 1, "id2label": {0: LABEL}, "label2id": {LABEL: 0}, "problem_type": "regression"}
+
+    def targets(self, split: str) -> list[float]:
+        """The scores."""
+        return [example.answer for example in self.examples[split]]
+
+    def loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Tensor:
+        """Mean squared error."""
+        scores = model(**batch).logits.float().squeeze(-1)
+        return F.mse_loss(scores, torch.tensor(targets, device=scores.device))
+
+    def pool(self, logits: Tensor) -> Tensor:
+        """(windows, 1) to a score (): the mean, or the largest."""
+        scores = logits.double().squeeze(-1)
+        return scores.max() if self.settings.pooling == "max" else scores.mean()
+
+    def metrics(self, split: str, decisions: Sequence[Tensor]) -> dict[str, float]:
+        """pearson, spearman and mean squared error."""
+        return self.plain_metrics(split, [float(score) for score in decisions])
+
+    def plain_metrics(self, split: str, answers: Sequence[Any]) -> dict[str, float]:
+        """The same of any scores."""
+        targets, scores = self.targets(split), [float(answer) for answer in answers]
+        mse = sum((a - b) ** 2 for a, b in zip(scores, targets, strict=True)) / len(targets)
+        return correlations(scores, targets) | {"mse": mse}
+
+    def baseline(self, split: str) -> dict[str, float]:
+        """Always the mean score of the training file; {} where that is not known."""
+        if "train" not in self.examples:
+            return {}
+        scores = self.targets("train")
+        return self.plain_metrics(split, [sum(scores) / len(scores)] * len(self.examples[split]))
+
+    def predictions(self, split: str, decisions: Sequence[Tensor]) -> list[dict[str, Any]]:
+        """Line of the file, texts, right score, predicted score."""
+        rows = []
+        for example, score in zip(self.examples[split], decisions, strict=True):
+            row = {"line": example.line, "text": example.text} | ({"pair": example.pair} if example.pair else {})
+            rows.append(row | {"score": example.answer, "predicted": round(float(score), 6)})
+        return rows

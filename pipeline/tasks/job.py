@@ -1,0 +1,128 @@
+"""One fine-tuning, from an opened task to its folder; what the stage does once, and a sweep many times over.
+
+Repeatable: a finished one is left as it is, a killed one goes on, one of other settings is refused. Nothing here speaks
+to MLflow: points go to a journal.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.base.config import RunConfig
+from pipeline.base.files import complete_folder, lock_folder, read_json, told_plainly, write_json
+from pipeline.base.journal import Journal
+from pipeline.base.log import get_logger
+from pipeline.tasks.families.base import Encoded, Task, open_task
+from pipeline.tasks.identity import METRICS, already_done, comparable, input_digests
+from pipeline.tasks.loop import Course, FineTuning
+from pipeline.tasks.pretrained import Pretrained, open_pretrained, pretrained_path
+from pipeline.tasks.results import named, write_results
+from pipeline.tasks.subsets import limited
+from pipeline.tasks.work_folder import WorkFolder
+from pipeline.training.distributed import thread_count
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+def fine_tune(config: RunConfig, target: Path, journal: Journal, stop: Callable[[], bool] = never) -> dict[str, Any]:
+    """Trains and writes target/{model, predictions-*.jsonl, metrics.json}; returns the content of metrics.json.
+
+    Raises UserError, and Preempted once stop() has asked for it and the state is kept.
+    """
+    if already_done(config, target):
+        return dict(read_json(target / METRICS))
+    settings = config.finetune
+    task, pretrained = open_inputs(config)
+    work = WorkFolder(target, {"settings": comparable(config), "inputs": input_digests(config)})
+    with told_plainly(target), lock_folder(work.path):
+        _remove_leftovers(target)
+        device = prepare_device(config)
+        model = task.load(pretrained, config.seed, device)
+        _show(task.describe(), f"fine-tuning {pretrained.describe(settings.max_length)} on {device.type}")
+        tuning = FineTuning(model, task, encode_splits(task, pretrained), pretrained.tokenizer.pad_token_id)
+        with complete_folder(target) as aside:
+            outcome = tuning.train(
+                config.seed, lambda step, figures: journal.metrics(step, named(settings, figures)), work, stop
+            )
+            metrics = write_results(aside, tuning, pretrained, outcome)
+            metrics |= {**work.key, "device": device.type}
+            write_json(aside / METRICS, metrics)
+    work.remove()
+    journal.metrics(outcome.updates, {k: v for k, v in metrics.items() if k.startswith("finetune/")})
+    journal.artifact(target / METRICS)
+    return metrics
+
+
+def plan_job(config: RunConfig, target: Path) -> list[tuple[str, str]]:
+    """Checks files and folder; what would be trained. Writes nothing."""
+    settings = config.finetune
+    task, pretrained = open_inputs(config)
+    encoded = encode_splits(task, pretrained)
+    rows = encoded["train"].rows
+    tokens = sum(len(ids) for row in rows for key, ids in row.items() if key.endswith("input_ids"))
+    course = Course.of(len(rows), settings)
+    done = already_done(config, target)
+    cut = ", ".join(f"{split} {part.cut:,}" for split, part in encoded.items())
+    windows = ", ".join(f"{split} {len(part.rows):,}" for split, part in encoded.items())
+    return [
+        ("result", f"{target} ({'finished: nothing to do' if done else 'to be made'})"),
+        ("from", pretrained.describe(settings.max_length)),
+        *task.describe(),
+        (f"rows of {settings.max_length} tokens", windows),
+        ("cut", f"{cut} examples"),
+        ("batches", f"{course.updates:,} of {settings.batch_size} rows"),
+        ("tokens", f"{tokens * course.passes:,} in {course.passes} passes"),
+        ("FLOPs", f"{6 * pretrained.parameters * tokens * course.passes:.2e}, by 6 a parameter and token"),
+    ]
+
+
+def open_inputs(config: RunConfig) -> tuple[Task, Pretrained]:
+    """The task with at most finetune.max_train_examples, and the export; both checked. Raises UserError."""
+    task = limited(open_task(config.finetune), config.finetune, config.seed)
+    return task, open_pretrained(pretrained_path(config), task, config.finetune)
+
+
+def prepare_device(config: RunConfig) -> torch.device:
+    """CUDA where there is one, else the CPU with train.threads threads."""
+    torch.set_num_threads(thread_count(config.train.threads))
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what repeatable matrix products ask for
+        return torch.device("cuda")
+    os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers asks DeepSpeed when it saves, which warns otherwise
+    return torch.device("cpu")
+
+
+def encode_splits(task: Task, pretrained: Pretrained) -> dict[str, Encoded]:
+    """All splits as rows; tells how many examples were cut, or read in windows."""
+    encoded = {split: task.encode(split, pretrained.tokenizer) for split in task.splits}
+    longest = task.settings.max_length
+    for split, part in encoded.items():
+        examples = len(task.examples[split])
+        if part.cut:
+            get_logger().info(
+                f"{split}: {part.cut:,} texts ({part.cut / examples:.1%}) are longer than finetune.max_length "
+                f"{longest} tokens and were cut"
+            )
+        if len(part.rows) > examples:
+            get_logger().info(f"{split}: {examples:,} texts are read in {len(part.rows):,} windows of {longest} tokens")
+    return encoded
+
+
+def _remove_leftovers(target: Path) -> None:
+    """What killed runs of this task left beside it; the lock is held."""
+    for kind in ("aside", "old"):
+        for path in target.parent.glob(f".{target.name}.*.{kind}"):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _show(rows: list[tuple[str, str]], title: str) -> None:
+    """A small table in the log."""
+    width = max(len(label) for label, _ in rows)
+    get_logger().info("\n".join([title, *(f"  {label:<{width}}  {value}" for label, value in rows)]))

@@ -1,0 +1,131 @@
+"""One text or two, one answer: what classification and regression share. Long texts are read in windows and pooled.
+
+Each window is trained with its text's answer. Memory for activations depends on batch_size and max_length, not on how
+long a text is.
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.models.electra.modeling_electra import ElectraClassificationHead
+
+from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.encoding import encode_rows
+from pipeline.tasks.families.base import Batch, Encoded, Task
+from pipeline.tasks.formats.fields import choices, text_of
+from pipeline.tasks.formats.reading import read_records
+from pipeline.tasks.heads import ClsHead, as_library_head, put_cls_head
+from pipeline.tasks.pretrained import HEAD_DROPOUT, Pretrained
+
+FIRST = ("text", "sentence", "sentence1", "text1", "premise", "question1")
+SECOND = ("pair", "text_pair", "sentence2", "text2", "hypothesis", "question2")
+SCORE = ("score", "similarity", "label")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One record; `answer` is a label's name or a score."""
+
+    line: int
+    text: str
+    pair: str | None
+    answer: Any
+
+
+class SequenceTask(Task):
+    """A family adds labels or scores: targets, loss, pooling, metrics."""
+
+    auto_class = "AutoModelForSequenceClassification"
+    pipeline_name = "text-classification"
+
+    @property
+    def paired(self) -> bool:
+        """Whether an example is two texts."""
+        return self.examples[self.splits[0]][0].pair is not None
+
+    def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
+        """The library's class; with finetune.head cls, ELECTRA's head is the paper's."""
+        model = super().load(pretrained, seed, device)
+        if self.settings.head == "cls":
+            put_cls_head(model, seed, HEAD_DROPOUT)
+        return model
+
+    def save(self, model: nn.Module, tokenizer: Any, path: Path) -> None:
+        """An ordinary folder of transformers, also of a model with the paper's head."""
+        head = model.classifier
+        assert isinstance(head, nn.Module)
+        if isinstance(head, ClsHead):
+            model.classifier = as_library_head(head, ElectraClassificationHead(model.config)).to(
+                head.out_proj.weight.device
+            )
+        try:
+            super().save(model, tokenizer, path)
+        finally:
+            model.classifier = head
+
+    def encode(self, split: str, tokenizer: Any) -> Encoded:
+        """[CLS] text [SEP], or [CLS] text [SEP] pair [SEP]; of a long text one row a window, all with its target."""
+        examples, settings = self.examples[split], self.settings
+        pairs = [example.pair or "" for example in examples] if self.paired else None
+        stride = settings.stride if settings.long_text == "windows" else None
+        texts = [example.text for example in examples]
+        rows, owners, cut = encode_rows(tokenizer, texts, pairs, settings.max_length, stride)
+        targets = self.targets(split)
+        return Encoded(rows, [targets[owner] for owner in owners], owners, cut)
+
+    def outputs(self, model: nn.Module, batch: Batch) -> list[Tensor]:
+        """Logits (labels,) of each row, fp32."""
+        return list(model(**batch).logits.float().cpu())
+
+    def decide(self, split: str, encoded: Encoded, outputs: Sequence[Tensor]) -> list[Tensor]:
+        """Pooled over each text's windows."""
+        windows: list[list[Tensor]] = [[] for _ in self.examples[split]]
+        for owner, output in zip(encoded.owners, outputs, strict=True):
+            windows[owner].append(output)
+        return [self.pool(torch.stack(of_one)) for of_one in windows]
+
+    @abstractmethod
+    def targets(self, split: str) -> list[Any]:
+        """What `loss` compares with, one an example."""
+
+    @abstractmethod
+    def pool(self, logits: Tensor) -> Tensor:
+        """One decision from the logits (windows, labels) of a text."""
+
+    def plain(self, split: str) -> tuple[list[str], list[Any]]:
+        """Texts, two joined by " || ", and targets."""
+        texts = [e.text if e.pair is None else f"{e.text} || {e.pair}" for e in self.examples[split]]
+        return texts, self.targets(split)
+
+
+def read_examples(path: Path, settings: FinetuneConfig, answer_of: Any) -> list[Example]:
+    """Records of a file; answer_of(record, place) gives the label or score. UserError that names file and line.
+
+    A second text is read where fields.pair names one, or a record has one of the usual fields.
+    """
+    first, second = choices(settings.fields.text, FIRST), choices(settings.fields.pair, SECOND)
+    examples: list[Example] = []
+    for line, record in read_records(path, settings):
+        place = f"{path}:{line}"
+        paired = settings.fields.pair is not None or any(name in record for name in second)
+        if examples and paired != (examples[0].pair is not None):
+            raise UserError(f"{place}: {'two texts' if paired else 'one text'}, unlike the records before it.")
+        pair = text_of(record, second, place) if paired else None
+        examples.append(Example(line, text_of(record, first, place), pair, answer_of(record, place)))
+    if not examples:
+        raise UserError(f"{path} holds no record.")
+    return examples
+
+
+def check_same_kind(examples: dict[str, list[Example]], files: dict[str, Path]) -> None:
+    """UserError where one file has pairs and another has single texts."""
+    kinds = {split: found[0].pair is not None for split, found in examples.items()}
+    if len(set(kinds.values())) > 1:
+        pairs, single = (next(split for split, kind in kinds.items() if kind is wanted) for wanted in (True, False))
+        raise UserError(f"{files[pairs]} has two texts a record, {files[single]} one. Name them by finetune.fields.")
