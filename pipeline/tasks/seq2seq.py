@@ -210,6 +210,7 @@ class Generation(Task):
             eos_token_id=target.sep_token_id,
             pad_token_id=target.pad_token_id,
             max_length=self.settings.max_target_length + 1,
+            min_new_tokens=2,  # something and [SEP]: a model that has learned little would rather say nothing
             num_beams=beams,
             early_stopping=True if beams > 1 else None,
             no_repeat_ngram_size=self.no_repeat,

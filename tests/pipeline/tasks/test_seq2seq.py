@@ -13,9 +13,11 @@ from torch.testing import assert_close
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.command import main
 from pipeline.tasks.batches import collate
 from pipeline.tasks.families.base import Encoded, open_task
 from pipeline.tasks.pretrained import Pretrained, open_pretrained
+from pipeline.tasks.seq2seq_metrics import translation_metrics
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, WORDS, tiny_folder
 
 CPU = torch.device("cpu")
@@ -225,3 +227,36 @@ def test_several_references_baselines_and_predictions(tmp_path: Path) -> None:
     assert translation.facts()["bleu_signature"].startswith("nrefs:1|")
     assert translation.facts()["bleu_signature_multi"].startswith("nrefs:2|")
     assert 0 < translation.baseline("dev")["chrf"] < 100
+
+
+@pytest.mark.slow
+def test_stage_reports_signatures_and_refuses_bad_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path, {"train": 48, "dev": 6, "test": 5})
+    tiny_folder(tmp_path / "export", "modernbert")
+    values = {
+        "name": "t",
+        "family": "translation",
+        "export": "export",
+        "epochs": 2,
+        "beams": 2,
+        "target_vocab_size": 320,
+    }
+    values |= {"max_length": 16, "max_target_length": 12} | {
+        split: f"{split}.jsonl" for split in ("train", "dev", "test")
+    }
+    arguments = ["run_dir=run", "train.threads=1", *(f"finetune.{key}={value}" for key, value in values.items())]
+    assert main("finetune", arguments) == 0
+    folder = tmp_path / "run" / "finetune" / "t"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = [json.loads(line) for line in (folder / "predictions-test.jsonl").read_text().splitlines()]
+    assert len(rows) == 5
+    assert all(row["generated"] for row in rows)  # never nothing
+    again, told = translation_metrics([row["generated"] for row in rows], [(row["target"],) for row in rows])
+    assert metrics["finetune/t/test/bleu"] == pytest.approx(again["bleu"])
+    assert metrics["finetune/t/chrf"] == pytest.approx(again["chrf"])
+    assert metrics["bleu_signature"] == told["bleu_signature"]
+    assert metrics["decoder_pieces"] >= 5
+    (tmp_path / "dev.jsonl").write_text('{"src": "good"}\n')
+    assert main("finetune", [*arguments, "finetune.name=other"]) == 2
+    assert not (folder.parent / "other").exists()

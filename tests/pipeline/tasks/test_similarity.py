@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 from torch.testing import assert_close
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.batches import collate
 from pipeline.tasks.families.base import open_task
+from pipeline.tasks.metrics import correlations
 from pipeline.tasks.pretrained import open_pretrained
-from pipeline.tasks.similarity_metrics import correlations, overlap, retrieval_metrics
+from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, WORDS, tiny_folder
 
 CPU = torch.device("cpu")
@@ -37,7 +38,7 @@ def write_pairs(folder: Path, sizes: dict[str, int]) -> None:
 
 def settings(folder: Path, **more: Any) -> FinetuneConfig:
     files = {split: str(folder / f"{split}.jsonl") for split in ("train", "dev")}
-    return FinetuneConfig(family="similarity", max_length=16, **(files | more))
+    return FinetuneConfig(**({"family": "similarity", "max_length": 16} | files | more))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -101,6 +102,25 @@ def test_embedding_is_the_mean_of_the_tokens(tmp_path: Path) -> None:
     assert answer.cosine == pytest.approx(float(first @ second / first.norm() / second.norm()), abs=1e-5)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_regression_over_pairs_loads_as_a_cross_encoder(tmp_path: Path, architecture: str) -> None:
+    write_pairs(tmp_path, {"train": 12, "dev": 8})
+    task: Any = open_task(settings(tmp_path, family="regression"))
+    pretrained = open_pretrained(tiny_folder(tmp_path / "export", architecture), task, task.settings)
+    model: Any = task.load(pretrained, 0, CPU).eval()
+    torch.nn.init.normal_(next(iter(model.classifier.parameters())))
+    encoded = task.encode("dev", pretrained.tokenizer)
+    with torch.no_grad():
+        outputs = task.outputs(model, collate(encoded.rows, 0, task.pad_values))
+    expected = [float(score) for score in task.decide("dev", encoded, outputs)]
+    task.save(model, pretrained.tokenizer, tmp_path / "model")
+    scorer = CrossEncoder(str(tmp_path / "model"), device="cpu")
+    pairs = [(example.text, example.pair) for example in task.examples["dev"]]
+    assert_close(
+        scorer.predict(pairs, activation_fn=torch.nn.Identity()), np.array(expected, "float32"), rtol=1e-3, atol=1e-4
+    )
+
+
 def test_search_is_measured_as_by_hand() -> None:
     draw = np.random.default_rng(0)
     texts = [(f"q{n % 20}", f"d{n % 25}", n % 3 == 0) for n in range(60)]
@@ -149,7 +169,7 @@ def test_scores_are_scaled_by_the_training_range_and_csv_is_read(tmp_path: Path)
     ("record", "message"),
     [
         ({"sentence1": "a", "sentence2": "b"}, "train.jsonl:2: no 'score'"),
-        ({"sentence1": "a", "score": 1}, "train.jsonl:2: no 'sentence2'"),
+        ({"sentence1": "a", "score": 1}, "train.jsonl:2: no .*'sentence2'"),
         ({"sentence1": "a", "sentence2": "b", "score": "much"}, "train.jsonl:2: 'score' is 'much', not a number"),
         ({"sentence1": "a", "sentence2": "b", "score": True}, "train.jsonl:2: 'score' is true or false"),
         ({"sentence1": "a", "sentence2": "b", "score": "nan"}, "train.jsonl:2: 'score' is 'nan', not a finite"),
