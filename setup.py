@@ -6,17 +6,24 @@ from setuptools import find_packages, setup
 
 setup(
     name="electra-pretraining",
-    version="0.1.0",
+    version="0.2.0",
     description="Distributed ELECTRA pretraining: Ray, SentencePiece, WebDataset, DeepSpeed ZeRO, MLflow.",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.13",
-    packages=[*find_packages(include=["model*", "pipeline*", "cluster*"]), "configs"],
-    package_data={"configs": ["*.yaml"]},
+    packages=[*find_packages(include=["model*", "pipeline*", "cluster*"]), "configs", "configs.tasks", "configs.sweeps"],
+    package_data={
+        "configs": ["*.yaml"],
+        "configs.tasks": ["*.yaml"],
+        "configs.sweeps": ["*.yaml"],
+        "pipeline.explaining": ["*.html", "*.css", "*.js"],
+    },
     install_requires=[
         "accelerate>=1.0",
         "captum==0.9.0",
         "deepspeed==0.19.8",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
         "mlflow==3.17.2",
         "numpy>=1.26",
         "pyarrow>=15",

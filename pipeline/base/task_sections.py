@@ -87,8 +87,9 @@ class FinetuneConfig(Section):
     """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
     top_layer_power: Annotated[int, Field(ge=0)] = 1
     """The top layer's rate is lr * layer_decay ** this: 1 by the paper's text, 2 in the released code."""
-    head: Literal["cls", "library"] = "cls"
-    """cls: dropout and one linear layer over the [CLS] vector (released code); library: transformers' own head."""
+    head: Literal["cls", "library", "mean"] = "cls"
+    """cls: dropout and one linear layer over the [CLS] vector (released code); library: transformers' own head; mean:
+    ModernBERT's own over the mean of all tokens' vectors."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """bf16: autocast."""
     save_every: Positive = 500

@@ -50,7 +50,11 @@ class SequenceTask(Task):
         return self.examples[self.splits[0]][0].pair is not None
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
-        """The library's class; with finetune.head cls, ELECTRA's head is the paper's."""
+        """The library's class; with finetune.head cls, ELECTRA's head is the paper's. Raises UserError."""
+        if self.settings.head == "mean":
+            if pretrained.config.model_type != "modernbert":
+                raise UserError("finetune.head mean is ModernBERT's; set it to cls or library for this export.")
+            pretrained.config.classifier_pooling = "mean"
         model = super().load(pretrained, seed, device)
         if self.settings.head == "cls":
             put_cls_head(model, seed, HEAD_DROPOUT)
