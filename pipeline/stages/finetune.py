@@ -3,13 +3,12 @@
 from pathlib import Path
 
 from pipeline.base.config import RunConfig
-from pipeline.base.files import read_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker, read_run_id, start_run
 from pipeline.tasks.families.base import family_class
-from pipeline.tasks.identity import METRICS, already_done, input_digests, target_folder
-from pipeline.tasks.job import fine_tune, open_inputs, plan_job
+from pipeline.tasks.identity import input_digests, target_folder
+from pipeline.tasks.job import fine_tune, finished, plan_job, prepare
 from pipeline.tasks.pretrained import pretrained_path
 from pipeline.tasks.results import advice, summary
 from pipeline.tasks.stopping import asked_to_stop
@@ -19,14 +18,14 @@ def run(config: RunConfig) -> None:
     """Fine-tunes and reports; a task finished with the same settings and inputs is left as it is."""
     folder, settings = RunFolder(Path(config.run_dir)), config.finetune
     target = target_folder(config)
-    if already_done(config, target):
+    if (done := finished(config, target)) is not None:
         setup_logging(None)
-        get_logger().info(f"finetune/{settings.name} is done: {target}\n{summary(read_json(target / METRICS))}")
+        get_logger().info(f"finetune/{settings.name} is done: {target}\n{summary(done)}")
         return
-    open_inputs(config)  # what is wrong is said before anything is written
+    prepared = prepare(config)  # what is wrong is said before anything is written
     setup_logging(folder)
     with asked_to_stop() as stop, _tracked(config, folder) as tracker:
-        metrics = fine_tune(config, target, tracker, stop)
+        metrics = fine_tune(config, target, tracker, stop, prepared)
     get_logger().info(f"{summary(metrics)}\n{advice(target, family_class(settings.family).pipeline_name)}")
 
 

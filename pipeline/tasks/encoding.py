@@ -3,12 +3,14 @@
 A text longer than the network reads is cut, or becomes several rows that overlap. Price: ids of all rows in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.base.errors import UserError
 
 CHUNK = 1000
+CHUNK_CHARACTERS = 2_000_000
+"""A chunk of texts is tokenised at once; the tokenizer takes a few hundred bytes a token meanwhile."""
 
 Row = dict[str, list[int]]
 
@@ -25,8 +27,8 @@ def encode_rows(
     """(rows, owners, cut): inputs of each row, the text (from 0) that it is of, and how many texts were cut.
 
     pairs: second texts, with token types where the tokenizer has them. stride: tokens that neighbouring windows of a
-    long text (of a pair: of the second text) share; None: the beginning is read, the rest cut off. Raises UserError for
-    a stride that a row has no room for.
+    long text share (of a pair: windows of its longer text, each with the other; where both are too long for that, they
+    are cut); None: the beginning is read, the rest cut off. Raises UserError for a stride that a row has no room for.
     """
     room = max_length - tokenizer.num_special_tokens_to_add(pair=pairs is not None)
     if stride is not None and stride >= room:
@@ -37,47 +39,79 @@ def encode_rows(
     rows: list[Row] = []
     owners: list[int] = []
     cut = 0
-    for start in range(0, len(texts), CHUNK):
-        first = list(texts[start : start + CHUNK])
-        second = None if pairs is None else list(pairs[start : start + CHUNK])
-        if second is not None and (stride is None or not _fits(tokenizer, first, room - stride - 1)):
-            found = _shortened(tokenizer, first, second, max_length)
-            places = list(range(len(first)))
-            cut += found.pop("cut")
-        else:
-            found = _windows(tokenizer, first, second, max_length, stride or 0)
-            places = found.pop("overflow_to_sample_mapping")
-            if stride is None:
-                cut += len({place for place, before in zip(places[1:], places, strict=False) if place == before})
-        columns = {key: value for key, value in found.items() if key in ("input_ids", "token_type_ids")}
-        for index, place in enumerate(places):
-            if stride is None and index and places[index - 1] == place:
-                continue
-            rows.append({key: value[index] for key, value in columns.items()})
-            owners.append(start + place)
+    for places in _chunks(texts, pairs):
+        first = [texts[place] for place in places]
+        second = None if pairs is None else [pairs[place] for place in places]
+        found, cut_here = _chunk(tokenizer, first, second, room, stride)
+        cut += cut_here
+        for place, of_one in zip(places, found, strict=True):
+            rows += of_one
+            owners += [place] * len(of_one)
     return rows, owners, cut
 
 
-def _fits(tokenizer: Any, texts: list[str], room: int) -> bool:
-    """Whether every first text leaves room for a part of the second."""
-    return all(len(ids) < room for ids in _call(tokenizer, texts, None, add_special_tokens=False)["input_ids"])
+def _chunks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[list[int]]:
+    """Places of texts that are tokenised at once."""
+    chunk: list[int] = []
+    characters = 0
+    for place, text in enumerate(texts):
+        characters += len(text) + (len(pairs[place]) if pairs is not None else 0)
+        chunk.append(place)
+        if len(chunk) == CHUNK or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
-def _shortened(tokenizer: Any, first: list[str], second: list[str], max_length: int) -> dict[str, Any]:
-    """Pairs cut at the end of the longer text."""
-    whole = _call(tokenizer, first, second)["input_ids"]
-    found = _call(tokenizer, first, second, truncation="longest_first", max_length=max_length)
-    cut = sum(len(before) > len(after) for before, after in zip(whole, found["input_ids"], strict=True))
-    return dict(found) | {"cut": cut}
+def _chunk(
+    tokenizer: Any, first: list[str], second: list[str] | None, room: int, stride: int | None
+) -> tuple[list[list[Row]], int]:
+    """Rows of each text, and how many texts were cut."""
+    if second is None:
+        found = _windows(tokenizer, first, None, stride or 0, {"truncation": "only_first"}, room)
+        if stride is None:
+            return [rows[:1] for rows in found], sum(len(rows) > 1 for rows in found)
+        return found, 0
+    lengths = [_lengths(tokenizer, first), _lengths(tokenizer, second)]
+    ways = [_way(a, b, room, stride) for a, b in zip(*lengths, strict=True)]
+    rows: list[list[Row]] = [[] for _ in first]
+    for way in sorted(set(ways)):
+        places = [place for place, its in enumerate(ways) if its == way]
+        a, b = [first[place] for place in places], [second[place] for place in places]
+        for place, of_one in zip(
+            places, _windows(tokenizer, a, b, stride or 0, {"truncation": way}, room), strict=True
+        ):
+            rows[place] = of_one
+    return rows, ways.count("longest_first")
+
+
+def _way(first: int, second: int, room: int, stride: int | None) -> str:
+    """How a pair of so many tokens is read: whole and in windows of the longer text, or cut."""
+    if first + second <= room:
+        return "only_second"
+    if stride is None or min(first, second) + stride >= room:
+        return "longest_first"
+    return "only_first" if first > second else "only_second"
+
+
+def _lengths(tokenizer: Any, texts: list[str]) -> list[int]:
+    return [len(ids) for ids in _call(tokenizer, texts, None, add_special_tokens=False)["input_ids"]]
 
 
 def _windows(
-    tokenizer: Any, first: list[str], second: list[str] | None, max_length: int, stride: int
-) -> dict[str, Any]:
-    """All of each text, in rows of at most max_length tokens."""
-    side = "only_first" if second is None else "only_second"
-    options = {"truncation": side, "max_length": max_length, "stride": stride, "return_overflowing_tokens": True}
-    return dict(_call(tokenizer, first, second, **options))
+    tokenizer: Any, first: list[str], second: list[str] | None, stride: int, options: dict[str, Any], room: int
+) -> list[list[Row]]:
+    """All of each text in rows, or one row a pair that is cut on both sides."""
+    if options["truncation"] != "longest_first":
+        options = options | {"stride": stride, "return_overflowing_tokens": True}
+    longest = room + tokenizer.num_special_tokens_to_add(pair=second is not None)
+    found = _call(tokenizer, first, second, max_length=longest, **options)
+    rows: list[list[Row]] = [[] for _ in first]
+    keys = [key for key in ("input_ids", "token_type_ids") if key in found]
+    for index, place in enumerate(found.get("overflow_to_sample_mapping", range(len(first)))):
+        rows[place].append({key: found[key][index] for key in keys})
+    return rows
 
 
 def _call(tokenizer: Any, first: list[str], second: list[str] | None, **options: Any) -> Any:

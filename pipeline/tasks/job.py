@@ -7,10 +7,12 @@ to MLflow: points go to a journal.
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pipeline.base.config import RunConfig
 from pipeline.base.files import complete_folder, lock_folder, read_json, told_plainly, write_json
@@ -31,33 +33,78 @@ def never() -> bool:
     return False
 
 
-def fine_tune(config: RunConfig, target: Path, journal: Journal, stop: Callable[[], bool] = never) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """All inputs, read and checked: nothing is written before that."""
+
+    task: Task
+    pretrained: Pretrained
+    encoded: dict[str, Encoded]
+    model: nn.Module
+
+    def tell(self) -> None:
+        """What will be trained, and what is cut or read in windows."""
+        longest = self.task.settings.max_length
+        device = next(self.model.parameters()).device.type
+        _show(self.task.describe(), f"fine-tuning {self.pretrained.describe(longest)} on {device}")
+        for split, part in self.encoded.items():
+            examples = len(self.task.examples[split])
+            if part.cut:
+                get_logger().info(
+                    f"{split}: {part.cut:,} texts ({part.cut / examples:.1%}) are longer than finetune.max_length "
+                    f"{longest} tokens and were cut"
+                )
+            if len(part.rows) > examples:
+                get_logger().info(
+                    f"{split}: {examples:,} texts are read in {len(part.rows):,} windows of {longest} tokens"
+                )
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Reads the files, encodes them, loads the network. Raises UserError; writes nothing."""
+    task, pretrained = open_inputs(config)
+    encoded = encode_splits(task, pretrained)
+    return Prepared(task, pretrained, encoded, task.load(pretrained, config.seed, prepare_device(config)))
+
+
+def fine_tune(
+    config: RunConfig,
+    target: Path,
+    journal: Journal,
+    stop: Callable[[], bool] = never,
+    prepared: Prepared | None = None,
+) -> dict[str, Any]:
     """Trains and writes target/{model, predictions-*.jsonl, metrics.json}; returns the content of metrics.json.
 
     Raises UserError, and Preempted once stop() has asked for it and the state is kept.
     """
-    if already_done(config, target):
-        return dict(read_json(target / METRICS))
-    settings = config.finetune
-    task, pretrained = open_inputs(config)
+    if (done := finished(config, target)) is not None:
+        return done
+    inputs = prepared or prepare(config)
     work = WorkFolder(target, {"settings": comparable(config), "inputs": input_digests(config)})
     with told_plainly(target), lock_folder(work.path):
         _remove_leftovers(target)
-        device = prepare_device(config)
-        model = task.load(pretrained, config.seed, device)
-        _show(task.describe(), f"fine-tuning {pretrained.describe(settings.max_length)} on {device.type}")
-        tuning = FineTuning(model, task, encode_splits(task, pretrained), pretrained.tokenizer.pad_token_id)
+        inputs.tell()
+        tuning = FineTuning(inputs.model, inputs.task, inputs.encoded, inputs.pretrained.tokenizer.pad_token_id)
         with complete_folder(target) as aside:
             outcome = tuning.train(
-                config.seed, lambda step, figures: journal.metrics(step, named(settings, figures)), work, stop
+                config.seed, lambda step, figures: journal.metrics(step, named(config.finetune, figures)), work, stop
             )
-            metrics = write_results(aside, tuning, pretrained, outcome)
-            metrics |= {**work.key, "device": device.type}
+            metrics = write_results(aside, tuning, inputs.pretrained, outcome, stop)
+            metrics |= {**work.key, "device": tuning.device.type}
             write_json(aside / METRICS, metrics)
-    work.remove()
+        work.remove()
     journal.metrics(outcome.updates, {k: v for k, v in metrics.items() if k.startswith("finetune/")})
     journal.artifact(target / METRICS)
     return metrics
+
+
+def finished(config: RunConfig, target: Path) -> dict[str, Any] | None:
+    """The content of metrics.json where all is done. UserError where it was done with other settings or inputs."""
+    if not already_done(config, target):
+        return None
+    WorkFolder(target, {}).remove()  # of one that was killed at its very end
+    return dict(read_json(target / METRICS))
 
 
 def plan_job(config: RunConfig, target: Path) -> list[tuple[str, str]]:
@@ -89,6 +136,11 @@ def open_inputs(config: RunConfig) -> tuple[Task, Pretrained]:
     return task, open_pretrained(pretrained_path(config), task, config.finetune)
 
 
+def encode_splits(task: Task, pretrained: Pretrained) -> dict[str, Encoded]:
+    """All splits as rows. Raises UserError."""
+    return {split: task.encode(split, pretrained.tokenizer) for split in task.splits}
+
+
 def prepare_device(config: RunConfig) -> torch.device:
     """CUDA where there is one, else the CPU with train.threads threads."""
     torch.set_num_threads(thread_count(config.train.threads))
@@ -97,22 +149,6 @@ def prepare_device(config: RunConfig) -> torch.device:
         return torch.device("cuda")
     os.environ.setdefault("DS_ACCELERATOR", "cpu")  # transformers asks DeepSpeed when it saves, which warns otherwise
     return torch.device("cpu")
-
-
-def encode_splits(task: Task, pretrained: Pretrained) -> dict[str, Encoded]:
-    """All splits as rows; tells how many examples were cut, or read in windows."""
-    encoded = {split: task.encode(split, pretrained.tokenizer) for split in task.splits}
-    longest = task.settings.max_length
-    for split, part in encoded.items():
-        examples = len(task.examples[split])
-        if part.cut:
-            get_logger().info(
-                f"{split}: {part.cut:,} texts ({part.cut / examples:.1%}) are longer than finetune.max_length "
-                f"{longest} tokens and were cut"
-            )
-        if len(part.rows) > examples:
-            get_logger().info(f"{split}: {examples:,} texts are read in {len(part.rows):,} windows of {longest} tokens")
-    return encoded
 
 
 def _remove_leftovers(target: Path) -> None:

@@ -39,6 +39,8 @@ class Outcome:
     best_score: float = -math.inf
     updates: int = 0
     """Done so far."""
+    passes: int = 0
+    """Ended so far, dev being scored where that is due."""
     losses: list[float] = field(default_factory=list)
     """Of the epoch that is under way."""
     history: list[dict[str, float]] = field(default_factory=list)
@@ -88,12 +90,11 @@ class FineTuning:
         groups = parameter_groups(self.model, self.task.layer_powers(self.model), settings)
         optimizer = torch.optim.AdamW(groups, eps=1e-6, fused=True)
         outcome = self._restored(work, optimizer)
-        title = f"fine-tuning {settings.name}"
-        with deterministic(self.device), Progress(course.updates, "batches", title) as progress:
-            progress.advance(outcome.updates)
-            for done in range(outcome.updates // course.batches, course.passes):
-                batches = shuffled_batches(lengths, settings.batch_size, seed, done + 1)
-                for batch in batches[outcome.updates - done * course.batches :]:
+        title, first = f"fine-tuning {settings.name}", outcome.updates
+        with deterministic(self.device), Progress(course.updates, "batches", title, start=first) as progress:
+            while outcome.passes < course.passes and not self._in_vain(outcome):
+                batches = shuffled_batches(lengths, settings.batch_size, seed, outcome.passes + 1)
+                for batch in batches[outcome.updates - outcome.passes * course.batches :]:
                     self._step(batch, optimizer, course, outcome, seed)
                     progress.advance(1, loss=f"{outcome.losses[-1]:.3f}")
                     self._watch(course, outcome, report)
@@ -102,24 +103,29 @@ class FineTuning:
                         raise Preempted(f"stopped at batch {outcome.updates:,}; the same command goes on from there.")
                     if outcome.updates % settings.save_every == 0:
                         self._keep(work, optimizer, outcome)
-                if (epoch := course.epoch_after(done + 1)) is not None:
-                    self._end_epoch(epoch, outcome, report)
+                try:
+                    self._end_pass(course, outcome, report, stop)
+                except Preempted:
                     self._keep(work, optimizer, outcome)
-                    if settings.patience and epoch - outcome.best_epoch >= settings.patience:
-                        get_logger().info(f"no better score on dev for {settings.patience} epochs: training ends here")
-                        break
+                    raise
+                self._keep(work, optimizer, outcome)
         self.model.load_state_dict(self.best)
         return outcome
 
     @torch.no_grad()
-    def predict(self, split: str, quick: bool = False) -> list[Any]:
-        """A decision for each example of a split, in the file's order; dropout off. quick: while training watches."""
+    def predict(self, split: str, quick: bool = False, stop: Callable[[], bool] | None = None) -> list[Any]:
+        """A decision for each example of a split, in the file's order; dropout off. quick: while training watches.
+
+        Raises Preempted once stop() says so.
+        """
         encoded = self.encoded[split]
         outputs: list[Any] = [None] * len(encoded.rows)
         self.model.eval()
         self.task.quick = quick
         try:
             for places in sorted_batches([len(row["input_ids"]) for row in encoded.rows], self.settings.batch_size):
+                if stop is not None and stop():
+                    raise Preempted(f"stopped while {split} was read; the same command goes on from the last state.")
                 with self._autocast():
                     found = self.task.outputs(self.model, self._batch(encoded, places))
                 for place, output in zip(places, found, strict=True):
@@ -155,8 +161,16 @@ class FineTuning:
             factor = rate_factor(update - 1, course.updates, self.settings.warmup_fraction)
             report(update, {"train/loss": outcome.losses[-1], "train/lr": self.settings.lr * factor})
 
-    def _end_epoch(self, epoch: int, outcome: Outcome, report: Report) -> None:
-        figures = self.task.metrics("dev", self.predict("dev", quick=True))
+    def _end_pass(self, course: Course, outcome: Outcome, report: Report, stop: Callable[[], bool]) -> None:
+        epoch = course.epoch_after(outcome.passes + 1)
+        if epoch is not None:
+            self._end_epoch(epoch, outcome, report, stop)
+        outcome.passes += 1
+        if self._in_vain(outcome):
+            get_logger().info(f"no better score on dev for {self.settings.patience} epochs: training ends here")
+
+    def _end_epoch(self, epoch: int, outcome: Outcome, report: Report, stop: Callable[[], bool]) -> None:
+        figures = self.task.metrics("dev", self.predict("dev", quick=True, stop=stop))
         report(outcome.updates, {f"dev/{name}": value for name, value in figures.items()})
         mean = sum(outcome.losses) / len(outcome.losses)
         outcome.losses.clear()
@@ -165,6 +179,11 @@ class FineTuning:
         if figures[self.task.selection] > outcome.best_score:
             outcome.best_epoch, outcome.best_score = epoch, figures[self.task.selection]
             self.best = copy.deepcopy({name: value.detach().cpu() for name, value in self.model.state_dict().items()})
+
+    def _in_vain(self, outcome: Outcome) -> bool:
+        """Whether finetune.patience epochs have brought nothing better."""
+        patience = self.settings.patience
+        return patience is not None and len(outcome.history) - outcome.best_epoch >= patience
 
     def _keep(self, work: WorkFolder, optimizer: torch.optim.Optimizer, outcome: Outcome) -> None:
         work.save(asdict(outcome), self.model, self.best, optimizer)

@@ -1,6 +1,7 @@
 """What fine-tuning leaves: the model's folder, predictions, metrics.json; and the table that a person reads."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ from pipeline.tasks.loop import FineTuning, Outcome
 from pipeline.tasks.pretrained import Pretrained
 
 
-def write_results(aside: Path, tuning: FineTuning, pretrained: Pretrained, outcome: Outcome) -> dict[str, Any]:
-    """Model folder and predictions of dev and test; returns the content of metrics.json."""
+def write_results(
+    aside: Path, tuning: FineTuning, pretrained: Pretrained, outcome: Outcome, stop: Callable[[], bool]
+) -> dict[str, Any]:
+    """Model folder and predictions of dev and test; returns the content of metrics.json. Raises Preempted."""
     settings, task = tuning.settings, tuning.task
     task.save(tuning.model, pretrained.tokenizer, aside / "model")
     reported = [split for split in task.splits if split != "train"]
     metrics: dict[str, Any] = {}
     for split in reported:
-        decisions = tuning.predict(split)
+        decisions = tuning.predict(split, stop=stop)
         figures = task.metrics(split, decisions)
         metrics |= named(settings, {f"{split}/{name}": value for name, value in figures.items()})
         baseline = task.baseline(split)
@@ -32,6 +35,7 @@ def write_results(aside: Path, tuning: FineTuning, pretrained: Pretrained, outco
         "base": str(pretrained.path),
         "weights": pretrained.weights,
         "examples": {split: len(task.examples[split]) for split in task.splits},
+        "rows": {split: len(part.rows) for split, part in tuning.encoded.items()},
         "best_epoch": outcome.best_epoch,
         "updates": outcome.updates,
         "cut": {split: part.cut for split, part in tuning.encoded.items()},

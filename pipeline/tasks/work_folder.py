@@ -35,7 +35,8 @@ class WorkFolder:
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in best.items()}
         for name, parameter in _named(optimizer):
-            tensors |= {f"{kind}.{name}": optimizer.state[parameter][kind] for kind in _MOMENTS}
+            if parameter in optimizer.state:  # not where a layer is unused, such as BERT's pooler under a mean
+                tensors |= {f"{kind}.{name}": optimizer.state[parameter][kind] for kind in _MOMENTS}
         file = self.path / f"state-{outcome['updates']}.safetensors"
         with complete_file(file) as aside:
             save_file({name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}, aside)
@@ -58,10 +59,8 @@ class WorkFolder:
         model.load_state_dict(_under(tensors, "model."))
         moments = {kind: _under(tensors, f"{kind}.") for kind in _MOMENTS}
         for name, parameter in _named(optimizer):
-            device = {"step": torch.device("cpu") if parameter.device.type == "cpu" else parameter.device}
-            optimizer.state[parameter] = {
-                kind: moments[kind][name].to(device.get(kind, parameter.device)) for kind in _MOMENTS
-            }
+            if name in moments["step"]:
+                optimizer.state[parameter] = {kind: moments[kind][name].to(parameter.device) for kind in _MOMENTS}
         outcome = state["outcome"]
         if outcome["best_score"] is None:
             outcome["best_score"] = -math.inf

@@ -1,7 +1,7 @@
 """A score of a text or of two, such as their likeness in meaning: one output, least squares; a cross-encoder for pairs.
 
 Promise: the folder loads as pipeline("text-classification") and, for pairs, as sentence_transformers.CrossEncoder; both
-then apply a sigmoid unless told not to, so scores are trained as they are and read with function_to_apply="none".
+give scores as they stand in the files, since its config names the identity where CrossEncoder would take a sigmoid.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,8 +55,9 @@ class Regression(SequenceTask):
         return rows
 
     def head_config(self) -> dict[str, Any]:
-        """One output."""
-        return {"num_labels": 1, "id2label": {0: LABEL}, "label2id": {LABEL: 0}, "problem_type": "regression"}
+        """One output, read as it is."""
+        names = {"num_labels": 1, "id2label": {0: LABEL}, "label2id": {LABEL: 0}, "problem_type": "regression"}
+        return names | {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}
 
     def targets(self, split: str) -> list[float]:
         """The scores."""
