@@ -23,7 +23,7 @@ from pipeline.stages import finetune
 from pipeline.tasks.families.base import open_task
 from pipeline.tasks.formats.files import read_bytes
 from pipeline.tasks.formats.jsonl import read_json_lines
-from pipeline.tasks.pretrained import load_model, open_pretrained
+from pipeline.tasks.pretrained import open_pretrained
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, SPECIAL, WORDS, tiny_folder, tiny_model, tiny_tokenizer
 
 
@@ -167,7 +167,7 @@ def test_the_last_layer_is_new_and_the_body_is_the_folders(tmp_path: Path, archi
     run = config(folder)
     task = open_task(run.finetune)
     pretrained = open_pretrained(folder, task, run.finetune)
-    model = load_model(pretrained, task, 0, torch.device("cpu"))
+    model = task.load(pretrained, 0, torch.device("cpu"))
     prefix = f"{model.base_model_prefix}."
     saved = {name.removeprefix(prefix): value for name, value in load_file(folder / "model.safetensors").items()}
     fresh = {name: value for name, value in model.state_dict().items() if name.startswith("classifier.")}
@@ -193,7 +193,7 @@ def test_both_our_bodies_and_networks_can_be_fine_tuned(tmp_path: Path, body: st
         tiny_tokenizer().save_pretrained(folder)
         (folder / "config.json").write_text(json.dumps(values))
         save_file(state, folder / "model.safetensors", {"format": "pt"})
-        model = load_model(open_pretrained(folder, task, run.finetune), task, 0, torch.device("cpu"))
+        model = task.load(open_pretrained(folder, task, run.finetune), 0, torch.device("cpu"))
         assert any(key.startswith(f"{model.base_model_prefix}.") for key in state)
         for key, value in model.state_dict().items():
             if key.startswith(f"{model.base_model_prefix}."):

@@ -42,7 +42,7 @@ def test_every_parameter_has_the_power_of_its_layer(architecture: str, top: int)
 def test_groups_hold_each_parameter_once_and_decay_matrices_only(architecture: str) -> None:
     model = classifier(architecture)
     settings = FinetuneConfig(lr=1e-3, layer_decay=0.5, weight_decay=0.1)
-    groups = parameter_groups(model, model.base_model_prefix, settings)
+    groups = parameter_groups(model, layer_powers(model, model.base_model_prefix, 1), settings)
     names = [name for group in groups for name in group["names"]]
     assert sorted(names) == sorted(name for name, _ in model.named_parameters())
     powers = dict(layer_powers(model, model.base_model_prefix, 1))

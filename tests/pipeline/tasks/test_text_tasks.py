@@ -1,0 +1,281 @@
+"""One text or two, one answer: heads, pairs, scores, windows of long texts."""
+
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from sentence_transformers import CrossEncoder
+from torch.testing import assert_close
+
+from pipeline.base.config import load_config
+from pipeline.base.errors import UserError
+from pipeline.base.journal import Journal
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.batches import collate
+from pipeline.tasks.encoding import encode_rows
+from pipeline.tasks.families.base import Task, open_task
+from pipeline.tasks.heads import ClsHead
+from pipeline.tasks.job import fine_tune, plan_job
+from pipeline.tasks.pretrained import load_model, open_pretrained, reload_model
+from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, WORDS, tiny_folder, tiny_tokenizer
+
+CPU = torch.device("cpu")
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def singles(folder: Path, count: int = 12) -> dict[str, str]:
+    rows = [{"text": f"{('good', 'bad')[n % 2]} film w{n}", "label": ("yes", "no")[n % 2]} for n in range(count)]
+    return {split: write(folder / f"{split}.jsonl", rows) for split in ("train", "dev")}
+
+
+def pairs(folder: Path, names: tuple[str, str, str], scores: bool, count: int = 160) -> dict[str, str]:
+    """Scores by the kind of each text, the second's counts more; or a label by the second alone."""
+    draw, files = random.Random(0), {}
+    for split in ("train", "dev"):
+        rows = []
+        for _ in range(count):
+            kinds = [draw.choice(("good", "bad")) for _ in range(2)]
+            texts = [" ".join([kind, *draw.choices(WORDS[12:], k=draw.randint(1, 6))]) for kind in kinds]
+            first, second = (kind == "good" for kind in kinds)
+            answer = 1.5 * first + 3 * second if scores else ("no", "yes")[second]
+            rows.append(dict(zip(names, [*texts, answer], strict=True)))
+        files[split] = write(folder / f"{split}.jsonl", rows)
+    return files
+
+
+def logits_of(task: Task, model: Any, tokenizer: Any) -> torch.Tensor:
+    """Of dev, one row a window."""
+    model.eval()
+    with torch.no_grad():
+        rows = task.encode("dev", tokenizer).rows
+        return torch.stack(task.outputs(model, collate(rows, tokenizer.pad_token_id, task.pad_values)))
+
+
+@pytest.mark.parametrize("head", ["cls", "library"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_is_saved_gives_the_logits_of_what_was_trained(tmp_path: Path, architecture: str, head: Any) -> None:
+    task = open_task(FinetuneConfig(**singles(tmp_path), head=head, max_length=32))
+    pretrained = open_pretrained(tiny_folder(tmp_path / "export", architecture), task, task.settings)
+    model: Any = task.load(pretrained, 0, CPU)
+    assert isinstance(model.classifier, ClsHead) == (architecture == "electra" and head == "cls")
+    torch.manual_seed(1)
+    for parameter in model.classifier.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = logits_of(task, model, pretrained.tokenizer)
+    task.save(model, pretrained.tokenizer, tmp_path / "model")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    again, tokenizer = task.reload(tmp_path / "model", CPU)
+    assert type(again).__module__.startswith("transformers.models.")
+    assert_close(logits_of(task, again, tokenizer), expected, rtol=0, atol=1e-4)
+    assert again.config.id2label == {0: "no", 1: "yes"}
+    classify = transformers.pipeline("text-classification", model=str(tmp_path / "model"), device="cpu")
+    (answer,) = classify("good film w0")
+    assert answer["score"] == pytest.approx(float(expected[0].softmax(-1).max()), abs=1e-4)
+    further = open_pretrained(tmp_path / "model", task, task.settings)
+    continued: Any = task.load(further, 0, CPU)
+    body = {name: value for name, value in again.state_dict().items() if not name.startswith("classifier.")}
+    assert all(torch.equal(continued.state_dict()[name], value) for name, value in body.items())
+
+
+def test_the_paper_head_is_dropout_and_one_layer_over_cls(tmp_path: Path) -> None:
+    task = open_task(FinetuneConfig(**singles(tmp_path), max_length=32))
+    pretrained = open_pretrained(tiny_folder(tmp_path / "export", "electra"), task, task.settings)
+    model: Any = task.load(pretrained, 0, CPU)
+    ids = torch.tensor([[2, 5, 7, 3]])
+    model.eval()
+    vector = model.electra(ids).last_hidden_state[:, 0]
+    by_hand = vector @ model.classifier.out_proj.weight.T + model.classifier.out_proj.bias
+    assert_close(model(input_ids=ids).logits, by_hand)
+    assert [name for name, _ in model.classifier.named_parameters()] == ["out_proj.weight", "out_proj.bias"]
+    assert model.classifier.dropout.p == 0.1
+    assert {dict(task.layer_powers(model))[name] for name in ("classifier.out_proj.weight",)} == {0}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_random_weights_have_the_shape_alone(tmp_path: Path, architecture: str) -> None:
+    folder = tiny_folder(tmp_path / "export", architecture)
+    (folder / "model.safetensors").unlink()
+    task = open_task(FinetuneConfig(**singles(tmp_path), weights="random", max_length=32))
+    pretrained = open_pretrained(folder, task, task.settings)
+    assert "random weights" in pretrained.describe(32)
+    models = [task.load(pretrained, seed, CPU).state_dict() for seed in (0, 0, 1)]
+    matrices = [name for name, value in models[0].items() if value.ndim == 2 and "token_type" not in name]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+    assert not any(torch.equal(models[0][name], models[2][name]) for name in matrices)
+    biases = [value for name, value in models[0].items() if name.endswith("bias") and value.is_floating_point()]
+    assert not any(value.any() for value in biases)
+
+
+NAMES = [("sentence1", "sentence2", "label"), ("premise", "hypothesis", "label"), ("text", "text_pair", "label")]
+
+
+@pytest.mark.parametrize("names", NAMES)
+def test_pairs_are_found_by_their_usual_names(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    task = open_task(FinetuneConfig(**pairs(tmp_path, names, scores=False, count=12)))
+    assert dict(task.describe())["dev"].startswith("12 pairs (")
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    for row in task.encode("dev", tokenizer).rows:
+        border = row["input_ids"].index(3) + 1
+        assert row["token_type_ids"] == [0] * border + [1] * (len(row["input_ids"]) - border)
+        assert row["input_ids"][border:].count(3) == 1
+
+
+def test_pairs_by_other_names_and_in_tables(tmp_path: Path) -> None:
+    table = tmp_path / "rows.tsv"
+    table.write_text("left\tright\tkind\tscore\na film\tgood\tx\t1.5\nbad\tthe plot\ty\t-2\n")
+    fields = {"text": "left", "pair": "right", "label": "kind"}
+    task = open_task(FinetuneConfig(train=str(table), dev=str(table), fields=fields))
+    assert [(e.text, e.pair, e.answer) for e in task.examples["dev"]] == [
+        ("a film", "good", "x"),
+        ("bad", "the plot", "y"),
+    ]
+    fields = {"text": "left", "pair": "right"}
+    scored = open_task(FinetuneConfig(train=str(table), dev=str(table), family="regression", fields=fields))
+    assert [e.answer for e in scored.examples["dev"]] == [1.5, -2.0]
+
+
+def test_what_makes_no_regression(tmp_path: Path) -> None:
+    good = [{"text": "a", "text_pair": "b", "score": n} for n in (1, 2)]
+    cases: list[tuple[list[dict[str, Any]], str]] = [
+        ([*good, {"text": "a", "text_pair": "b", "score": "much"}], r"dev.jsonl:3: .*'much'"),
+        ([*good, {"text": "a", "text_pair": "b", "score": None}], r"dev.jsonl:3: 'score' is null"),
+        ([*good, {"text": "a", "score": 1}], r"dev.jsonl:3: one text, unlike the records before"),
+        ([{"text": "a", "score": 1}], r"train.jsonl has two texts a record, .*dev.jsonl one"),
+        ([], r"dev.jsonl holds no record"),
+    ]
+    train = write(tmp_path / "train.jsonl", good)
+    for rows, message in cases:
+        with pytest.raises(UserError, match=message):
+            open_task(FinetuneConfig(train=train, dev=write(tmp_path / "dev.jsonl", rows), family="regression"))
+    same = write(tmp_path / "same.jsonl", good[:1] * 3)
+    with pytest.raises(UserError, match=r"same.jsonl: every score is 1"):
+        open_task(FinetuneConfig(train=same, dev=train, family="regression"))
+
+
+def tuned(folder: Path, files: dict[str, str], **more: Any) -> dict[str, Any]:
+    """metrics.json of a short fine-tuning into folder/task."""
+    values = {"lr": 3e-3, "max_length": 32, "epochs": 6, "batch_size": 16, "export": folder / "export"} | files | more
+    settings = [f"finetune.{key}={value}" for key, value in values.items()]
+    run = load_config(None, ["train.threads=1", "seed=1", f"run_dir={folder}", *settings])
+    plan = dict(plan_job(run, folder / "task"))
+    metrics = fine_tune(run, folder / "task", Journal(None))
+    return metrics | {"plan": plan}
+
+
+@pytest.mark.slow
+def test_scores_of_pairs_are_learned_and_read_alike_by_three_libraries(tmp_path: Path) -> None:
+    files = pairs(tmp_path, ("sentence1", "sentence2", "score"), scores=True, count=320)
+    tiny_folder(tmp_path / "export", "bert")
+    metrics = tuned(tmp_path, files, family="regression", epochs=12)
+    assert metrics["finetune/classification/spearman"] > 0.7
+    assert metrics["finetune/classification/dev/trivial_spearman"] == 0
+    assert metrics["finetune/classification/mse"] < metrics["finetune/classification/dev/trivial_mse"]
+    rows = [json.loads(line) for line in (tmp_path / "task" / "predictions-dev.jsonl").read_text().splitlines()][:20]
+    expected = torch.tensor([row["predicted"] for row in rows])
+    encoder = CrossEncoder(str(tmp_path / "task" / "model"), device="cpu")
+    scores = torch.tensor(encoder.predict([(row["text"], row["pair"]) for row in rows]))
+    assert_close(scores, expected, rtol=0, atol=1e-4)
+    score = transformers.pipeline("text-classification", model=str(tmp_path / "task" / "model"), device="cpu")
+    for row in rows:
+        answer = score({"text": row["text"], "text_pair": row["pair"]})
+        assert answer["score"] == pytest.approx(row["predicted"], abs=1e-4)
+
+
+@pytest.mark.parametrize("stride", [0, 3, 9])
+def test_windows_hold_every_token_and_share_as_many_as_asked(stride: int) -> None:
+    tokenizer, draw = tiny_tokenizer(), random.Random(stride)
+    texts = [" ".join(draw.choices(WORDS, k=count)) for count in (1, 10, 11, 57, 300)]
+    rows, owners, cut = encode_rows(tokenizer, texts, None, 12, stride)
+    assert cut == 0
+    assert owners == sorted(owners)
+    for place, text in enumerate(texts):
+        whole = tokenizer(text, add_special_tokens=False)["input_ids"]
+        windows = [row["input_ids"] for row, owner in zip(rows, owners, strict=True) if owner == place]
+        assert all(window[0] == 2 and window[-1] == 3 and len(window) <= 12 for window in windows)
+        joined = windows[0][1:-1]
+        for before, window in pairwise(windows):
+            assert before[1:-1][len(before) - 2 - stride :] == window[1 : 1 + stride]
+            joined += window[1 + stride : -1]
+        assert joined == whole
+    with pytest.raises(UserError, match=r"finetune.stride 10 leaves no room .* Set it below 10"):
+        encode_rows(tokenizer, texts, None, 12, 10)
+
+
+def test_windows_of_a_pair_run_over_its_longer_text() -> None:
+    tokenizer = tiny_tokenizer()
+    short, long, both = "good film", " ".join(WORDS[12:42]), " ".join(["plot"] * 30)
+    texts, others = [short, long, both, short], [long, short, long, short]
+    rows, owners, cut = encode_rows(tokenizer, texts, others, 16, 4)
+    ids = {word: tokenizer(word, add_special_tokens=False)["input_ids"] for word in (short, long)}
+    assert cut == 1
+    assert [owners.count(place) for place in range(4)] == [4, 4, 1, 1]
+    for row, owner in zip(rows, owners, strict=True):
+        border = row["input_ids"].index(3)
+        sides = row["input_ids"][1:border], row["input_ids"][border + 1 : -1]
+        if owner < 2:
+            assert sides[owner] == ids[short]
+            assert set(sides[1 - owner]) <= set(ids[long])
+    assert encode_rows(tokenizer, texts, others, 16, None)[2] == 3
+
+
+def test_windows_are_pooled_as_by_hand(tmp_path: Path) -> None:
+    logits = torch.tensor([[0.0, 1.0], [4.0, -4.0], [0.0, 3.0]])
+    chances = logits.double().softmax(-1)
+    mean, surest = (
+        open_task(FinetuneConfig(**singles(tmp_path), pooling=pooling)).pool(logits) for pooling in ("mean", "max")
+    )
+    product = chances.prod(0) ** (1 / 3)
+    assert_close(mean.exp(), product / product.sum())
+    assert_close(surest.exp(), chances[1])
+
+
+@pytest.mark.slow
+def test_a_document_of_50_000_words_is_read_whole_in_small_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its label hangs on words throughout; no batch is larger than a short text's would be."""
+    draw = random.Random(0)
+
+    def document(kind: str, words: int) -> dict[str, Any]:
+        return {"text": " ".join(draw.choices([*WORDS[12:], *[kind] * 10], k=words)), "label": kind}
+
+    files = {
+        "train": write(tmp_path / "train.jsonl", [document(("good", "bad")[n % 2], 600) for n in range(24)]),
+        "dev": write(tmp_path / "dev.jsonl", [document("good", 50_000), document("bad", 300)]),
+    }
+    tiny_folder(tmp_path / "export", "electra")
+    shapes = set()
+    forward = transformers.ElectraModel.forward
+
+    def noted(self: Any, input_ids: torch.Tensor, **more: Any) -> Any:
+        shapes.add(tuple(input_ids.shape))
+        return forward(self, input_ids, **more)
+
+    monkeypatch.setattr(transformers.ElectraModel, "forward", noted)
+    metrics = tuned(tmp_path, files, long_text="windows", stride=8, epochs=2, max_length=64, batch_size=8)
+    assert max(shape[0] for shape in shapes) == 8
+    assert max(shape[1] for shape in shapes) == 64
+    assert metrics["finetune/classification/accuracy"] == 1.0
+    assert metrics["cut"] == {"train": 0, "dev": 0}
+    assert metrics["rows"]["dev"] == 926 + 6  # 62 tokens a window, 54 of them new
+    assert metrics["plan"]["rows of 64 tokens"] == f"train {metrics['rows']['train']:,}, dev 932"
+
+
+def test_a_folder_that_is_not_fine_tuned_is_not_evaluated(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path / "export", "electra")
+    with pytest.raises(UserError, match=r"is not fine-tuned for this task: it has no classifier\."):
+        reload_model(folder, "AutoModelForSequenceClassification", CPU)
+    task = open_task(FinetuneConfig(**singles(tmp_path), max_length=32))
+    pretrained = open_pretrained(folder, task, task.settings)
+    assert load_model(pretrained, "AutoModel", None, 0, CPU).config.model_type == "electra"
