@@ -51,10 +51,11 @@ class SequenceTask(Task):
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
         """The library's class; with finetune.head cls, ELECTRA's head is the paper's. Raises UserError."""
-        if self.settings.head == "mean":
-            if pretrained.config.model_type != "modernbert":
-                raise UserError("finetune.head mean is ModernBERT's; set it to cls or library for this export.")
-            pretrained.config.classifier_pooling = "mean"
+        modern = pretrained.config.model_type == "modernbert"
+        if self.settings.head == "mean" and not modern:
+            raise UserError("finetune.head mean is ModernBERT's; set it to cls or library for this export.")
+        if self.settings.head != "library" and modern:
+            pretrained.config.classifier_pooling = self.settings.head
         model = super().load(pretrained, seed, device)
         if self.settings.head == "cls":
             put_cls_head(model, seed, HEAD_DROPOUT)
@@ -65,9 +66,9 @@ class SequenceTask(Task):
         head = model.classifier
         assert isinstance(head, nn.Module)
         if isinstance(head, ClsHead):
-            model.classifier = as_library_head(head, ElectraClassificationHead(model.config)).to(
-                head.out_proj.weight.device
-            )
+            norm = model.get_submodule("electra.encoder.layer")[-1].output.LayerNorm  # type: ignore[index]
+            library = as_library_head(head, ElectraClassificationHead(model.config), norm)
+            model.classifier = library.to(head.out_proj.weight.device)
         try:
             super().save(model, tokenizer, path)
         finally:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.base.errors import Preempted, UserError
 from pipeline.base.files import lock_folder
 from pipeline.base.journal import Journal
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.command import main
 from pipeline.tasks.families.classification import Classification
 from pipeline.tasks.job import fine_tune, never
 from pipeline.tasks.loop import Course
@@ -173,7 +175,7 @@ def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[b
 
 
 @pytest.mark.slow
-def test_killed_and_terminated_the_same_command_goes_on(tmp_path: Path) -> None:
+def test_killed_and_terminated_the_same_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(tmp_path / "export", "electra")
     more = {"epochs": 60, "save_every": 1}
     work = tmp_path / "run" / "finetune" / ".toy.work"
@@ -189,12 +191,20 @@ def test_killed_and_terminated_the_same_command_goes_on(tmp_path: Path) -> None:
     process.communicate()
     killed_at = updates()
     assert killed_at >= 3
-    process = start(settings(**more), lambda: updates() > killed_at)
-    process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 75
-    assert b"the same command goes on" in told
-    assert updates() > killed_at
+
+    def terminate() -> None:
+        while updates() == killed_at:
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    sender = threading.Thread(target=terminate, daemon=True)
+    sender.start()
+    assert main("finetune", settings(**more)) == 75
+    sender.join()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert "the same command goes on" in capsys.readouterr().err
+    assert killed_at < updates() < 180
     tune("run/finetune/toy", **more)
     tune("whole", **more)
     assert same("whole", "run/finetune/toy")
