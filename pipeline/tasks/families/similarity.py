@@ -1,7 +1,7 @@
 """An embedding model from scored pairs: {"sentence1", "sentence2", "score"}; close in meaning is close in angle.
 
-Promise: a folder that sentence_transformers.SentenceTransformer loads, mean of the token vectors as embedding (Reimers
-and Gurevych 2019), trained by CoSENT, which asks only for the order of the scores, so any range of them will do.
+Promise: a folder that sentence_transformers.SentenceTransformer loads: mean of the token vectors (Reimers and Gurevych
+2019), whitened, trained by CoSENT, which asks only for the order of the scores, so any range of them will do.
 Price: a text is embedded alone, so a cross-encoder (family regression) scores a pair better, and searches slower.
 """
 
@@ -27,6 +27,7 @@ from pipeline.tasks.metrics import correlations
 from pipeline.tasks.pretrained import Pretrained, load_model, quiet_transformers, save_model
 from pipeline.tasks.rates import layer_powers
 from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
+from pipeline.tasks.similarity_whitening import whitening
 from pipeline.tasks.text_task import FIRST, SCORE, SECOND
 
 BODY = "0.model"
@@ -95,13 +96,15 @@ class Similarity(Task):
         return {}
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
-        """sentence-transformers' own modules around the folder's network."""
+        """sentence-transformers' own modules around the folder's network: mean of the tokens, then whitened."""
         body = load_model(pretrained, self.auto_class, None, seed, torch.device("cpu"))
         with tempfile.TemporaryDirectory() as folder:  # its Transformer opens folders only
             save_model(body, pretrained.tokenizer, Path(folder), self.settings.max_length)
             transformer = Transformer(folder, max_seq_length=self.settings.max_length, model_kwargs=_KERNEL)
-        pooling = Pooling(transformer.get_embedding_dimension(), "mean")
-        return SentenceTransformer(modules=[transformer, pooling], device=str(device))
+        modules = [transformer, Pooling(transformer.get_embedding_dimension(), "mean")]
+        texts = [text for example in self.examples["train"] for text in (example.first, example.second)]
+        modules.append(whitening(SentenceTransformer(modules=modules, device="cpu"), texts))
+        return SentenceTransformer(modules=modules, device=str(device))
 
     def save(self, model: nn.Module, tokenizer: Any, path: Path) -> None:
         """A folder of sentence-transformers; its root is also transformers' own."""
@@ -120,7 +123,7 @@ class Similarity(Task):
         return model.eval(), model.tokenizer
 
     def layer_powers(self, model: nn.Module) -> Iterator[tuple[str, int]]:
-        """As for a classifier, whose head this has not."""
+        """As for a classifier, the whitening layer in the head's place."""
         return layer_powers(model, BODY, self.settings.top_layer_power)
 
     def encode(self, split: str, tokenizer: Any) -> Encoded:

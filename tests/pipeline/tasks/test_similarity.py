@@ -54,7 +54,7 @@ def test_learns_and_sentence_transformers_loads_it(tmp_path: Path, architecture:
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3)
     draw = random.Random(1)
     model.train()
-    for _ in range(30):
+    for _ in range(60):
         chosen = [draw.randrange(200) for _ in range(32)]
         batch = collate([train.rows[index] for index in chosen], 0, {})
         task.loss(model, batch, [train.targets[index] for index in chosen]).backward()
@@ -87,17 +87,28 @@ def answers(task: Any, model: Any, encoded: Any) -> list[Any]:
         return list(task.outputs(model, collate(encoded.rows, 0, {})))
 
 
-def test_embedding_is_the_mean_of_the_tokens(tmp_path: Path) -> None:
-    write_pairs(tmp_path, {"train": 12, "dev": 4})
+def test_embedding_is_the_whitened_mean_of_the_tokens(tmp_path: Path) -> None:
+    write_pairs(tmp_path, {"train": 150, "dev": 4})
     task: Any = open_task(settings(tmp_path))
     pretrained = open_pretrained(tiny_folder(tmp_path / "export", "bert"), task, task.settings)
     model: Any = task.load(pretrained, 0, CPU)
-    encoded = task.encode("dev", pretrained.tokenizer)
-    (answer,) = answers(task, model, type(encoded)(encoded.rows[:1], encoded.targets[:1], [0]))
-    first, second = (
-        model[0].model(torch.tensor([encoded.rows[0][key]])).last_hidden_state.mean(1)[0].detach()
-        for key in ("input_ids", "pair_input_ids")
-    )
+    train, dev = (task.encode(split, pretrained.tokenizer) for split in ("train", "dev"))
+
+    def mean(ids: list[int]) -> torch.Tensor:
+        return model[0].model(torch.tensor([ids])).last_hidden_state.mean(1)[0].detach().double()
+
+    keys = ("input_ids", "pair_input_ids")
+    distinct = {tuple(row[key]) for row in train.rows for key in keys}
+    before = torch.stack([mean(list(ids)) for ids in sorted(distinct)])
+    layer = model[2].linear
+    after = torch.nn.functional.linear(before, layer.weight.detach().double(), layer.bias.detach().double())
+    spread = [torch.linalg.eigvalsh(torch.cov(vectors.T)) for vectors in (before, after)]
+    assert spread[1][-1] / spread[1].mean() < 0.3 * spread[0][-1] / spread[0].mean()
+    assert float(after.mean(0).norm()) < 1e-3 * float(after.norm(dim=1).mean())
+    assert float(layer.weight.norm()) == pytest.approx(32**0.5, rel=1e-4)
+
+    (answer,) = answers(task, model, type(dev)(dev.rows[:1], dev.targets[:1], [0]))
+    first, second = (layer(mean(dev.rows[0][key]).float()).detach() for key in keys)
     assert_close(answer.first, first)
     assert answer.cosine == pytest.approx(float(first @ second / first.norm() / second.norm()), abs=1e-5)
 
