@@ -32,6 +32,8 @@ from pipeline.tasks.text_task import FIRST, SCORE, SECOND
 
 BODY = "0.model"
 """The transformer's place in a SentenceTransformer."""
+RANGE = "score_range"
+"""Name, in the model's config, of the least and the greatest score of its training file."""
 PAIR = "pair_"
 """Before the name of what belongs to the second text."""
 RELEVANT = 0.8
@@ -92,8 +94,8 @@ class Similarity(Task):
         return self.low + RELEVANT * (self.high - self.low)
 
     def head_config(self) -> dict[str, Any]:
-        """Nothing: there is no head."""
-        return {}
+        """There is no head; the range of the scores, so that another file is judged by the same."""
+        return {RANGE: [self.low, self.high]}
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
         """sentence-transformers' own modules around the folder's network: mean of the tokens, then whitened."""
@@ -112,7 +114,7 @@ class Similarity(Task):
         model.save(str(path), create_model_card=False)
 
     def reload(self, path: Path, device: torch.device) -> tuple[nn.Module, Any]:
-        """Model and tokenizer. UserError for a folder that sentence-transformers did not write."""
+        """Model and tokenizer; takes over the range of its scores. UserError for a folder of another kind."""
         quiet_transformers()
         if not (path / "modules.json").is_file():
             raise UserError(f"{path} is no folder of sentence-transformers (it has no modules.json).")
@@ -120,6 +122,7 @@ class Similarity(Task):
             model = SentenceTransformer(str(path), device=str(device), local_files_only=True, model_kwargs=_KERNEL)
         except Exception as error:
             raise UserError(f"{path} cannot be loaded by sentence-transformers: {error}") from error
+        self.low, self.high = getattr(model[0].model.config, RANGE, (self.low, self.high))
         return model.eval(), model.tokenizer
 
     def layer_powers(self, model: nn.Module) -> Iterator[tuple[str, int]]:

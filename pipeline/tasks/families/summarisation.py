@@ -36,6 +36,6 @@ class Summarisation(Generation):
         return summary_metrics(generated, references)
 
     def baseline(self, split: str) -> dict[str, float]:
-        """The first words of the document, as many as a summary of the training file has (median)."""
+        """The first words of the document, as many as a summary has (median of the training file, else of this one)."""
         count = max(1, round(median(len(units(e.target)) for e in self.examples[self.splits[0]])))
         return self._scored(split, [first_units(example.source, count) for example in self.examples[split]])
