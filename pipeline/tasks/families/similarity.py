@@ -122,7 +122,7 @@ class Similarity(Task):
             model = SentenceTransformer(str(path), device=str(device), local_files_only=True, model_kwargs=_KERNEL)
         except Exception as error:
             raise UserError(f"{path} cannot be loaded by sentence-transformers: {error}") from error
-        self.low, self.high = getattr(model[0].model.config, RANGE, (self.low, self.high))
+        self.low, self.high = getattr(model.config, RANGE, (self.low, self.high))
         return model.eval(), model.tokenizer
 
     def layer_powers(self, model: nn.Module) -> Iterator[tuple[str, int]]:

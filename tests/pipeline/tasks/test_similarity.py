@@ -73,7 +73,7 @@ def test_learns_and_sentence_transformers_loads_it(tmp_path: Path, architecture:
     assert pretrained.tokenizer.mask_token_id not in literal
 
     few = tmp_path / "few.jsonl"  # as evaluate opens it: another file, with scores of another range
-    few.write_text("".join(line.replace("1}", "3}") for line in open(tmp_path / "dev.jsonl")))
+    few.write_text((tmp_path / "dev.jsonl").read_text().replace("1}", "3}"))
     narrow: Any = type(task).open(task.settings, {"test": few})
     narrow.reload(tmp_path / "model", CPU)
     assert narrow.relevant == task.relevant
