@@ -58,8 +58,8 @@ def status_of(kind: type[BaseException] | None) -> str:
 
 
 def journal_path(folder: RunFolder, stage: str) -> Path:
-    """Where a stage's journal lies; a "/" in the stage's name becomes a "."."""
-    return folder.log / f"tracking-{stage.replace('/', '.')}.jsonl"
+    """Where a stage's journal lies; a "/" in the stage's name becomes a "+"."""
+    return folder.log / f"tracking-{stage.replace('/', '+')}.jsonl"
 
 
 class Tracker(Journal):

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
@@ -18,6 +18,10 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking_model import send_model
+
+MOST_POINTS = 500
+"""Of metrics in one request; MLflow takes 1000."""
+MOST_LINES = 100
 
 
 def read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
@@ -54,11 +58,9 @@ class Sender:
             self._open()
             with open(self.journal, "rb") as file:
                 file.seek(self.sent)
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    self._send_entry(json.loads(line))
-                    self.sent += len(line)
+                for entries, length in _together(file):
+                    self._send_entries(entries)
+                    self.sent += length
             self._remember()
         except Exception as error:
             if not self._warned:
@@ -106,12 +108,19 @@ class Sender:
             raise ConnectionError("the run that this one belongs to is not open yet")
         return self.parent.run_id
 
-    def _send_entry(self, entry: dict[str, Any]) -> None:
+    def _send_entries(self, entries: list[dict[str, Any]]) -> None:
+        """Points of one kind: many "metrics", or one of anything else."""
         from mlflow.entities import Metric, RunTag
 
+        entry = entries[0]
         if entry["kind"] == "metrics":
-            points = [Metric(k, float(v), entry["time"], entry["step"]) for k, v in entry["values"].items()]
-            self._client.log_batch(self.run_id, metrics=points)
+            points = [
+                Metric(key, float(value), one["time"], one["step"])
+                for one in entries
+                for key, value in one["values"].items()
+            ]
+            for start in range(0, len(points), MOST_POINTS):
+                self._client.log_batch(self.run_id, metrics=points[start : start + MOST_POINTS])
         elif entry["kind"] == "params":
             self._send_params(entry["values"])
         elif entry["kind"] == "tags":
@@ -137,6 +146,25 @@ class Sender:
         changed = [RunTag(f"changed.{key}", value) for key, value in values.items() if known.get(key, value) != value]
         if changed:
             self._client.log_batch(self.run_id, tags=changed)
+
+
+def _together(file: IO[bytes]) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """Whole lines from where `file` stands, neighbouring points together, and how many bytes they take."""
+    waiting: list[dict[str, Any]] = []
+    length = 0
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        entry = json.loads(line)
+        if waiting and (entry["kind"] != "metrics" or len(waiting) >= MOST_LINES):
+            yield waiting, length
+            waiting, length = [], 0
+        waiting, length = [*waiting, entry], length + len(line)
+        if entry["kind"] != "metrics":
+            yield waiting, length
+            waiting, length = [], 0
+    if waiting:
+        yield waiting, length
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import Preempted, UserError
 from pipeline.base.log import get_logger
 from pipeline.base.sections import RayConfig
 
@@ -25,15 +25,17 @@ RETRIES = 3
 WINDOW = 4
 """Tasks under way for each CPU."""
 CONNECT_SECONDS = 3.0
+STOP_SECONDS = 1.0
+"""How often it is asked whether to stop."""
 
 Result = TypeVar("Result")
 
 
 class Workers:
-    """A connection to Ray. `where` says to which, in words; `cpus` is how many it has."""
+    """A connection to Ray. `where` says to which, in words; `cpus` and `gpus` are how many it has for tasks."""
 
-    def __init__(self, where: str, cpus: int) -> None:
-        self.where, self.cpus = where, cpus
+    def __init__(self, where: str, cpus: int, gpus: int = 0) -> None:
+        self.where, self.cpus, self.gpus = where, cpus, gpus
 
     def map_ordered(self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
         """Results of function(*one) for each of `arguments`, in their order; a crashed worker's task is repeated.
@@ -56,6 +58,44 @@ class Workers:
             for reference in under_way:
                 ray.cancel(reference, force=True)
 
+    def map_each(
+        self, jobs: Iterable[tuple[Callable[..., Result], tuple[Any, ...]]], stop: Callable[[], bool]
+    ) -> Iterator[tuple[int, Result | Exception]]:
+        """(place of the job, its result) as they end; an exception is the result of a job that had one.
+
+        Of a crashed worker the job is repeated. A job has one CPU and, where the connection has any, one GPU. Raises
+        Preempted once stop() says so; what is under way is ended.
+        """
+        import ray
+
+        options = {"max_retries": RETRIES, "num_cpus": 1, "num_gpus": 1 if self.gpus else 0}
+        remotes: dict[Callable[..., Result], Any] = {}
+        waiting = deque(enumerate(jobs))
+        under_way: dict[Any, int] = {}
+        try:
+            while waiting or under_way:
+                while waiting and len(under_way) < WINDOW * self.cpus:
+                    place, (function, arguments) = waiting.popleft()
+                    remote = remotes.setdefault(function, ray.remote(**options)(function))
+                    under_way[remote.remote(*arguments)] = place
+                ended, _ = ray.wait(list(under_way), num_returns=1, timeout=STOP_SECONDS)
+                if stop():
+                    raise Preempted("stopped; the same command goes on from what is complete.")
+                for reference in ended:
+                    yield under_way.pop(reference), _outcome(reference)
+        finally:
+            for reference in under_way:
+                ray.cancel(reference, force=True)
+
+
+def _outcome(reference: Any) -> Any:
+    from ray.exceptions import RayError
+
+    try:
+        return _get(reference)
+    except (UserError, RayError) as error:
+        return error
+
 
 def _get(reference: Any) -> Any:
     import ray
@@ -70,15 +110,17 @@ def _get(reference: Any) -> Any:
     except (OutOfMemoryError, WorkerCrashedError) as error:
         raise UserError(
             f"Ray workers died over one task again and again, for want of memory perhaps: {_first_line(error)}\n"
-            "Lower ray.num_cpus, corpus.task_bytes or corpus.max_record_bytes, then start the same command again."
+            "Lower ray.num_cpus (preprocessing: corpus.task_bytes, corpus.max_record_bytes; fine-tuning: "
+            "finetune.batch_size), then start the same command again."
         ) from error
 
 
 @contextmanager
-def connected(config: RayConfig) -> Iterator[Workers]:
+def connected(config: RayConfig, *, gpus: bool = False) -> Iterator[Workers]:
     """Ray by ray.address: "auto" joins the cluster of RAY_ADDRESS or of `ray start` here, else starts a local one.
 
-    "local" always starts its own; anything else is an address. UserError where there is no connection.
+    "local" always starts its own; anything else is an address. `gpus`: the tasks use them, where there are any.
+    UserError where there is no connection.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -90,18 +132,18 @@ def connected(config: RayConfig) -> Iterator[Workers]:
     try:
         with chdir(ROOT):  # Ray puts the driver's folder on its workers' path, before all others
             if address is None:
-                _start_local(config.num_cpus)
+                _start_local(config.num_cpus, None if gpus else 0)
             else:
                 _join(address, folder)
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         where = f"the Ray cluster at {address}" if address else "a local Ray"
         get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
-        yield Workers(where, cpus)
+        yield Workers(where, cpus, int(ray.cluster_resources().get("GPU", 0)) if gpus else 0)
     finally:
         ray.shutdown()
 
 
-def _start_local(num_cpus: int | None) -> None:
+def _start_local(num_cpus: int | None, num_gpus: int | None) -> None:
     import ray
 
     # Without a token Ray leaves one in the home folder, and every later `ray start` there asks its hosts for it.
@@ -112,7 +154,7 @@ def _start_local(num_cpus: int | None) -> None:
         ray.init(
             address="local",
             num_cpus=num_cpus,
-            num_gpus=0,
+            num_gpus=num_gpus,
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,

@@ -11,6 +11,7 @@ Price: the features of all splits are held in memory, sparse.
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import FeatureUnion
 
+from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.tasks.families.base import Task
+from pipeline.base.files import write_json
+from pipeline.base.log import get_logger
+from pipeline.tasks.families.base import Task, open_task
+from pipeline.tasks.identity import METRICS
+from pipeline.tasks.subsets import limited
 
 PAIR = " || "
 """What Task.plain joins two texts by."""
@@ -73,6 +79,22 @@ def bag_of_words(task: Task) -> Baseline | None:
     assert best is not None
     figures = {split: task.plain_metrics(split, _answers(best[1], inputs[split])) for split in inputs}
     return Baseline(figures, len(texts))
+
+
+def add_bag_of_words(config: RunConfig, target: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Adds dev/bag_of_words_accuracy and the like to a finished fine-tuning's metrics.json, unless they are there."""
+    settings = config.finetune
+    if not settings.bag_of_words or any("/bag_of_words_" in key for key in metrics):
+        return metrics
+    baseline = bag_of_words(limited(open_task(settings), settings, config.seed))
+    if baseline is None:
+        get_logger().info(f"no bag-of-words baseline: the family {settings.family} has none")
+        return metrics
+    for split, figures in baseline.figures.items():
+        named = {f"finetune/{settings.name}/{split}/bag_of_words_{name}": value for name, value in figures.items()}
+        metrics = metrics | named
+    write_json(target / METRICS, metrics)
+    return metrics
 
 
 def spaceless(texts: Sequence[str]) -> bool:

@@ -60,12 +60,15 @@ def summary(metrics: dict[str, Any]) -> str:
     prefix = f"finetune/{metrics['name']}/"
     labels = f" ({len(metrics['labels'])} labels)" if metrics["labels"] else ""
     lines = [f"{prefix.rstrip('/')}: best epoch {metrics['best_epoch']} on dev{labels}"]
-    lines.append(f"  {'split':<6}{'figure':<14}{'reached':>9}  trivial answer")
+    words = any("/bag_of_words_" in key for key in metrics)
+    lines.append(f"  {'split':<6}{'figure':<14}{'reached':>9}  trivial answer{'  bag of words' if words else ''}")
     for split in ("dev", "test"):
         for name in family_class(metrics["family"]).headline:
             if (key := f"{prefix}{split}/{name}") in metrics:
                 trivial = metrics.get(f"{prefix}{split}/trivial_{name}")
                 beside = "" if trivial is None else f"{trivial:.4f}"
+                if (counted := metrics.get(f"{prefix}{split}/bag_of_words_{name}")) is not None:
+                    beside = f"{beside:<16}{counted:.4f}"
                 lines.append(f"  {split:<6}{name:<14}{metrics[key]:>9.4f}  {beside}")
     return "\n".join(lines)
 

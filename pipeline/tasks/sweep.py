@@ -186,9 +186,11 @@ def _excepted(task: FinetuneConfig, changes: dict[str, Any]) -> FinetuneConfig:
 
 def _jobs(config: RunConfig, tasks: tuple[FinetuneConfig, ...]) -> Iterator[Job]:
     settings = config.finetune
+    sizes: list[int | None] = [*sorted(set(settings.train_examples))]
+    exports: list[str | None] = [*settings.exports]
     for task in tasks:
-        for examples in sorted(set(settings.train_examples)) or [None]:
-            for export in list(settings.exports) or [None]:
+        for examples in sizes or [None]:
+            for export in exports or [None]:
                 for seed in range(config.seed, config.seed + settings.seeds):
                     yield Job(export, examples, _job_config(config, task, export, examples, seed))
 
@@ -205,8 +207,7 @@ def _job_config(
         choice = config.finetune.exports[export]
         changes |= {"export": str(Path(choice.path).resolve()), "weights": choice.weights}
     if examples is not None:
-        cap = task.max_train_examples
-        changes["max_train_examples"] = examples if cap is None else min(examples, cap)
+        changes["max_train_examples"] = examples
         changes["min_updates"] = task.min_updates or CURVE_UPDATES
     values = task.model_dump(exclude=set(SWEEP_KEYS)) | changes
     tracking = config.tracking.model_copy(update={"uri": _absolute(config.tracking.uri)})

@@ -1,0 +1,71 @@
+"""All files and folders of a sweep opened and checked before any work, each once; and what its jobs will cost."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.base.config import RunConfig
+from pipeline.base.run_folder import RunFolder
+from pipeline.tasks.families.base import Encoded, Task, open_task
+from pipeline.tasks.job import finished
+from pipeline.tasks.loop import Course
+from pipeline.tasks.pretrained import Pretrained, open_pretrained, pretrained_path
+from pipeline.tasks.spread import refuse_single
+from pipeline.tasks.subsets import stratified_order
+from pipeline.tasks.sweep import Job, Sweep, plan_sweep, with_sizes
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The sweep, and its tasks with all their examples."""
+
+    sweep: Sweep
+    tasks: dict[str, Task]
+    pretrained: dict[tuple[str | None, str], Pretrained]
+    """By export and task."""
+    done: frozenset[str]
+    """Names of the jobs that are finished."""
+    encoded: dict[tuple[str, Path], Encoded] = field(default_factory=dict)
+    """Training rows by task and export's path, as far as they have been asked for."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one job."""
+
+    updates: int
+    tokens: int
+    flops: float
+
+
+def open_sweep(config: RunConfig) -> Inputs:
+    """Reads every task and looks at every export. Raises UserError, also for results made with other settings."""
+    sweep = plan_sweep(config)
+    first = {job.task: job for job in reversed(sweep.jobs)}
+    tasks = {settings.name: open_task(first[settings.name].config.finetune) for settings in sweep.tasks}
+    sized = with_sizes(sweep, tasks)
+    pretrained = {}
+    for group, jobs in sized.groups.items():
+        key = (group.export, group.task)
+        if key not in pretrained:
+            job = jobs[0].config
+            pretrained[key] = open_pretrained(pretrained_path(job), tasks[group.task], job.finetune)
+    finetune = RunFolder(Path(config.run_dir)).finetune
+    for group in sized.groups:
+        refuse_single(finetune / group.name)
+    done = frozenset(job.name for job in sized.jobs if finished(job.config, job.target) is not None)
+    return Inputs(sized, tasks, pretrained, done)
+
+
+def cost(inputs: Inputs, job: Job) -> Cost:
+    """Updates, tokens and FLOPs (6 a parameter and token) of training; scoring dev and test comes on top."""
+    task, pretrained = inputs.tasks[job.task], inputs.pretrained[job.export, job.task]
+    key = (job.task, pretrained.path)
+    if key not in inputs.encoded:
+        inputs.encoded[key] = task.encode("train", pretrained.tokenizer)
+    encoded, settings = inputs.encoded[key], job.config.finetune
+    total = len(task.examples["train"])
+    chosen = set(stratified_order(task.strata(), total, job.seed)[: settings.max_train_examples or total])
+    rows = [row for row, owner in zip(encoded.rows, encoded.owners, strict=True) if owner in chosen]
+    course = Course.of(len(rows), settings)
+    tokens = course.passes * sum(len(ids) for row in rows for name, ids in row.items() if name.endswith("input_ids"))
+    return Cost(course.updates, tokens, 6.0 * pretrained.parameters * tokens)
