@@ -43,10 +43,13 @@ class Journal:
         """A small file to keep with the run."""
         self._write({"kind": "artifact", "path": str(Path(path).resolve())})
 
-    def model(self, path: Path, task: str, requirements: Sequence[str]) -> None:
-        """A folder of transformers to keep with the run as an MLflow model; `task` is transformers' pipeline name."""
+    def model(self, path: Path, task: str, requirements: Sequence[str], *, pairs: bool = False) -> None:
+        """A folder of transformers to keep with the run as an MLflow model; `task` is transformers' pipeline name.
+
+        pairs: it takes two texts at a time.
+        """
         self.has_model = self.path is not None
-        entry = {"path": str(Path(path).resolve()), "task": task, "requirements": list(requirements)}
+        entry = {"path": str(Path(path).resolve()), "task": task, "requirements": list(requirements), "pairs": pairs}
         self._write({"kind": "model"} | entry)
 
     def status(self, status: str) -> None:

@@ -5,7 +5,6 @@ Price: the model is loaded once more, and copied into the store. Nothing is fetc
 
 import logging
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ MODEL_NAME = "model"
 def send_model(client: Any, run_id: str, entry: dict[str, Any]) -> None:
     """Keeps the folder entry["path"] in the store as a model of the run; raises what MLflow raises.
 
-    client: an MlflowClient; entry: path, task (transformers' name of a pipeline), requirements (pip's, for a server).
+    client: an MlflowClient; entry: path, task (transformers' name of a pipeline), requirements (pip's, for a server),
+    pairs (whether it takes two texts at a time).
     """
     from mlflow.entities import LoggedModelOutput
 
@@ -25,7 +25,7 @@ def send_model(client: Any, run_id: str, entry: dict[str, Any]) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / MODEL_NAME
-            save_mlflow_model(Path(entry["path"]), path, entry["task"], entry["requirements"], model.model_id)
+            save_mlflow_model(entry, path, model.model_id)
             client.log_model_artifacts(model.model_id, str(path))
         client.finalize_logged_model(model.model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
@@ -34,10 +34,8 @@ def send_model(client: Any, run_id: str, entry: dict[str, Any]) -> None:
         raise
 
 
-def save_mlflow_model(
-    folder: Path, path: Path, task: str, requirements: Sequence[str], model_id: str | None = None
-) -> None:
-    """Writes the MLflow model of a folder of transformers to `path`, which must not exist yet."""
+def save_mlflow_model(entry: dict[str, Any], path: Path, model_id: str | None = None) -> None:
+    """Writes the MLflow model of such an entry to `path`, which must not exist yet."""
     import mlflow.transformers
     import transformers
     from mlflow.models import Model
@@ -45,19 +43,19 @@ def save_mlflow_model(
     from mlflow.types import ColSpec, DataType, Schema
 
     logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it looks for a model card on the hub
-    classifies = task == "text-classification"
-    options: dict[str, Any] = {"truncation": True} if classifies else {"ignore_labels": []}  # no entity: it stumbles
-    answer = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]
+    task, text = entry["task"], DataType.string
+    given, answer = [ColSpec(text)], [ColSpec(text)]
+    options: dict[str, Any] = {"ignore_labels": []}  # where a text has no entity it would stumble over the empty list
+    if task == "text-classification":
+        given = [ColSpec(text, "text"), ColSpec(text, "text_pair")] if entry["pairs"] else given
+        answer, options = [ColSpec(text, "label"), ColSpec(DataType.double, "score")], {"truncation": True}
     mlflow.transformers.save_model(
         # Not the path: MLflow 3.17 cannot read transformers 5's table of pipelines, which it needs for a path.
-        transformers_model=transformers.pipeline(task, model=str(folder.resolve()), device="cpu"),
+        transformers_model=transformers.pipeline(task, model=entry["path"], device="cpu"),
         path=str(path),
         task=task,
-        signature=ModelSignature(
-            inputs=Schema([ColSpec(DataType.string)]),
-            outputs=Schema(answer if classifies else [ColSpec(DataType.string)]),
-        ),
+        signature=ModelSignature(inputs=Schema(given), outputs=Schema(answer)),
         model_config=options,
-        pip_requirements=list(requirements),
+        pip_requirements=entry["requirements"],
         mlflow_model=Model(model_id=model_id, model_uuid=model_id) if model_id else None,
     )

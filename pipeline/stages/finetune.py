@@ -35,7 +35,7 @@ def run(config: RunConfig) -> None:
     with asked_to_stop() as stop, _tracked(config, folder) as tracker:
         metrics = add_bag_of_words(config, target, fine_tune(config, target, tracker, stop, prepared))
         tracker.metrics(metrics["updates"], {k: v for k, v in metrics.items() if "/bag_of_words_" in k})
-        keep_model(tracker, target, settings)
+        keep_model(tracker, target, prepared.task)
     get_logger().info(f"{summary(metrics)}\n{advice(target, family_class(settings.family).pipeline_name)}")
 
 

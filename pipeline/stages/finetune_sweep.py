@@ -146,8 +146,7 @@ class _Course:
                 journal.metrics(group.examples or 0, figures)
                 journal.artifact(self.report.folder / group.name / "metrics.json")
                 if group == above and self._is_new(group):
-                    settings = self.inputs.sweep.groups[group][0].config.finetune
-                    keep_model(journal, self.report.folder / group.name, settings)
+                    keep_model(journal, self.report.folder / group.name, self.inputs.tasks[group.task])
         for owner, journal in self.journals.items():
             if owner is not None:
                 bad = any(job.name in self.failed for job in self.inputs.sweep.jobs if _above(job.group) == owner)

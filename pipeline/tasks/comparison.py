@@ -36,6 +36,8 @@ class Compared:
     task: str
     examples: int | None
     headline: Sequence[str]
+    split: str
+    """Which is reported."""
     results: Mapping[str, Results] = field(default_factory=dict)
     """By export."""
     baseline: Mapping[str, float] = field(default_factory=dict)
@@ -44,18 +46,15 @@ class Compared:
     def rows(self) -> list[Row]:
         """A row for each metric of the headline that there is."""
         spreads = {export: results.spreads() for export, results in self.results.items()}
-        if not spreads:
-            return [Row(self.task, self.examples, self.headline[0], ABSENT, {}, {}, None, None)]
-        split = next(iter(self.results.values())).reported_split
         seeds = {export: len(results.by_seed) for export, results in self.results.items()}
         rows = []
         for metric in self.headline:
-            name, trivial = f"{split}/{metric}", f"{split}/{TRIVIAL}{metric}"
+            name, trivial = f"{self.split}/{metric}", f"{self.split}/{TRIVIAL}{metric}"
             found = {export: values[name] for export, values in spreads.items() if name in values}
-            if found:
-                simple = next((values[trivial].median for values in spreads.values() if trivial in values), None)
-                row = Row(self.task, self.examples, metric, split, found, seeds, simple, self.baseline.get(name))
-                rows.append(row)
+            simple = next((values[trivial].median for values in spreads.values() if trivial in values), None)
+            if found or name in self.baseline or metric == self.headline[0]:
+                counted = self.baseline.get(name)
+                rows.append(Row(self.task, self.examples, metric, self.split, found, seeds, simple, counted))
         return rows
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
-from pipeline.base.task_sections import FinetuneConfig
-from pipeline.tasks.families.base import family_class
+from pipeline.tasks.families.base import Task
 
 SERVED = ("text-classification", "token-classification")
 """transformers' pipelines that MLflow serves."""
@@ -22,12 +21,13 @@ def requirements() -> list[str]:
     return [f"{name}=={version(name).partition('+')[0]}" for name in _NEEDED]
 
 
-def keep_model(journal: Journal, folder: Path, settings: FinetuneConfig) -> None:
+def keep_model(journal: Journal, folder: Path, task: Task) -> None:
     """Has folder/model kept with the journal's MLflow run, by finetune.log_model; says so where it cannot be served."""
-    if not settings.log_model:
+    if not task.settings.log_model:
         return
-    name = family_class(settings.family).pipeline_name
-    if name in SERVED:
-        journal.model(folder / "model", name, requirements())
+    if task.pipeline_name in SERVED:
+        pairs = getattr(task.examples["dev"][0], "pair", None) is not None
+        journal.model(folder / "model", task.pipeline_name, requirements(), pairs=pairs)
     else:
-        get_logger().info(f"no MLflow model: nothing serves the family {settings.family}; {folder / 'model'} is whole.")
+        family = task.settings.family
+        get_logger().info(f"no MLflow model: nothing serves the family {family}; {folder / 'model'} is whole.")

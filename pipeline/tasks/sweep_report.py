@@ -4,6 +4,7 @@ Made anew from the jobs' metrics.json each time, so a table always says what lie
 there is nothing in it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ class Report:
                 found[group.export or ALONE] = results
             baselines.setdefault(key, _medians(self.counted(group)))
         rows = [
-            Compared(task, examples, self.tasks[task].headline, found, baselines[task, examples])
+            Compared(task, examples, *self._shown(task), found, baselines[task, examples])
             for (task, examples), found in compared.items()
         ]
         return write_comparison(self.folder, rows, [export or ALONE for export in self.sweep.exports])
@@ -117,6 +118,10 @@ class Report:
                     if results is not None and (value := results.spreads().get(f"{split}/{metric}")) is not None:
                         series.setdefault(label, {})[group.examples] = value
         return Curve(name, metric, split, series)
+
+    def _shown(self, task: str) -> tuple[Sequence[str], str]:
+        """Metrics and split that are reported."""
+        return self.tasks[task].headline, self.tasks[task].splits[-1]
 
     def _alone(self, group: Group) -> Sweep:
         return Sweep(self.sweep.config, self.sweep.tasks, tuple(self.sweep.groups[group]))
