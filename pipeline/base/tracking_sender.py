@@ -129,12 +129,21 @@ class Sender:
             if Path(entry["path"]).exists():
                 self._client.log_artifact(self.run_id, entry["path"])
         elif entry["kind"] == "model":
-            if Path(entry["path"]).exists():
-                send_model(self._client, str(self.run_id), entry)
+            self._send_model(entry)
         elif entry["status"] == "RUNNING":
             self._client.update_run(self.run_id, status="RUNNING")
         else:
             self._client.set_terminated(self.run_id, status=entry["status"])
+
+    def _send_model(self, entry: dict[str, Any]) -> None:
+        """A server that is there but does not take the model goes without: all that follows must not wait for it."""
+        if not Path(entry["path"]).exists():
+            return
+        try:
+            send_model(self._client, str(self.run_id), entry)
+        except Exception as error:
+            self._client.get_run(self.run_id)  # raises where the server is away: the model is sent later
+            get_logger().warning(f"MLflow does not take the model {entry['path']}, which stays where it is: {error}")
 
     def _send_params(self, values: dict[str, str]) -> None:
         from mlflow.entities import Param, RunTag

@@ -1,0 +1,120 @@
+"""Many runs in one run's folder: nested, sent from one thread, and never losing each other's place."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from pipeline.base import tracking_sender
+from pipeline.base.config import RunConfig, load_config
+from pipeline.base.journal import Journal
+from pipeline.base.log import get_logger
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.tracking import journal_path, read_run_id, start_run
+from pipeline.base.tracking_relay import Relay
+from pipeline.base.tracking_sender import Sender
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    return load_config(None, [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "tracking.experiment=test"])
+
+
+def test_seeds_lie_under_their_task_and_tasks_under_the_sweep_also_after_a_restart(
+    config: RunConfig, folder: RunFolder
+) -> None:
+    """Journals written by others are sent in their order; a run is opened only when its journal is there."""
+    ids: list[dict[str, str]] = []
+    for start in range(2):
+        with Relay(config, folder) as relay:
+            relay.add("sweep")
+            relay.add("sweep/task", "sweep")
+            relay.add("sweep/task/seed-0", "sweep/task")
+            relay.add("sweep/task/seed-1", "sweep/task")
+            relay.journal("sweep").status("RUNNING")
+            relay.journal("sweep/task").tags({"export_run_id": "abc"})
+            work = Journal(journal_path(folder, "sweep/task/seed-0"))
+            for step in range(3):
+                work.metrics(10 * start + step, {"loss": float(step)})
+            work.status("FINISHED")
+            work.close()
+        ids.append({stage: str(read_run_id(folder, stage)) for stage in ("sweep", "sweep/task", "sweep/task/seed-0")})
+        assert read_run_id(folder, "sweep/task/seed-1") is None
+    assert ids[0] == ids[1]
+    client = MlflowClient(config.tracking.uri)
+    task, seed = (client.get_run(ids[0][stage]) for stage in ("sweep/task", "sweep/task/seed-0"))
+    assert task.data.tags["mlflow.parentRunId"] == ids[0]["sweep"]
+    assert task.data.tags["export_run_id"] == "abc"
+    assert seed.data.tags["mlflow.parentRunId"] == ids[0]["sweep/task"]
+    assert seed.info.status == "FINISHED"
+    points = client.get_metric_history(ids[0]["sweep/task/seed-0"], "loss")
+    assert [(point.step, point.value) for point in points] == [
+        (start + step, float(step)) for start in (0, 10) for step in range(3)
+    ]
+
+
+def test_senders_side_by_side_keep_each_others_place(config: RunConfig, folder: RunFolder) -> None:
+    """Fine-tuning and an export at once once lost one of the two runs in tracking.json."""
+    with start_run(config, "first", folder, {}):
+        pass  # the database is made by one
+    senders = []
+    for number in range(8):
+        journal = Journal(journal_path(folder, f"stage-{number}"))
+        journal.tags({"number": str(number)})
+        journal.close()
+        senders.append(Sender(config, f"stage-{number}", folder, journal_path(folder, f"stage-{number}")))
+
+    def remember(sender: Sender) -> None:
+        for sent in range(1, 20):
+            sender.run_id, sender.sent = f"run of {sender.stage}", sent
+            sender._remember()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(remember, senders))
+    state = json.loads(folder.tracking.read_text())
+    assert {stage: entry["sent"] for stage, entry in state.items() if stage != "first"} == {
+        f"stage-{number}": 19 for number in range(8)
+    }
+    assert "first" in state
+
+
+class _Client:
+    """Takes everything but a model."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def get_run(self, run_id: str) -> None:
+        self.calls.append("get_run")
+
+    def set_terminated(self, run_id: str, status: str) -> None:
+        self.calls.append(status)
+
+
+def test_a_model_that_the_server_does_not_take_holds_nothing_up(
+    config: RunConfig, folder: RunFolder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: Any) -> None:
+        raise ValueError("no such endpoint")
+
+    monkeypatch.setattr(tracking_sender, "send_model", refused)
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    journal = Journal(journal_path(folder, "stage"))
+    journal.model(folder.path, "text-classification", ["mlflow"])
+    journal.status("FINISHED")
+    journal.close()
+    sender, client = Sender(config, "stage", folder, journal_path(folder, "stage")), _Client()
+    sender.run_id, sender._client = "abc", client
+    with caplog.at_level(logging.WARNING):
+        assert sender.send()
+    assert client.calls == ["get_run", "FINISHED"]
+    assert "no such endpoint" in caplog.text
