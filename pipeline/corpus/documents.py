@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pipeline.base.files import complete_file
 from pipeline.base.sections import CorpusConfig
 from pipeline.corpus.records import Tally
+from pipeline.corpus.scripts import count_scripts
 from pipeline.corpus.tasks import Task, read_span
 
 DIGEST_BYTES = 16
@@ -41,6 +42,15 @@ def split_of(digest: bytes, validation_fraction: float) -> str:
 
 
 @dataclass
+class SpanCount:
+    """What one span of a task held."""
+
+    documents: int = 0
+    characters: int = 0
+    dropped: int = 0
+
+
+@dataclass
 class ReadReport:
     """What one task found. `lines`: those that begin in each span; `digest`: over the kept documents, in order."""
 
@@ -51,6 +61,9 @@ class ReadReport:
     lines: list[int] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
     digest: str = ""
+    spans: list[SpanCount] = field(default_factory=list)
+    scripts: dict[str, int] = field(default_factory=dict)
+    """Letters of a sample, by script."""
 
 
 class TaskDocuments:
@@ -64,22 +77,28 @@ class TaskDocuments:
         self.report = ReadReport()
 
     def __iter__(self) -> Iterator[Document]:
-        report, reasons, kept = self.report, Counter[str](), hashlib.sha256()
+        report, kept = self.report, hashlib.sha256()
+        reasons, scripts = Counter[str](), Counter[str]()
         with complete_file(self.bad_path) as aside, open(aside, "w", encoding="utf-8") as bad:
             for number, span in enumerate(self.task.spans):
-                tally = Tally()
+                tally, count = Tally(), SpanCount()
                 for record in read_span(span, self.config.text_field, self.config.max_record_bytes, tally):
                     if record.text is None:
                         bad.write(json.dumps([number, record.line, record.reason, record.size]) + "\n")
                         reasons[str(record.reason).partition(": ")[0]] += 1
+                        count.dropped += 1
                         continue
                     digest = text_digest(record.text)
                     kept.update(digest)
-                    report.kept += 1
-                    report.characters += len(record.text)
+                    count.documents += 1
+                    count.characters += len(record.text)
+                    count_scripts(record.text, scripts)
                     report.text_bytes += record.size
                     yield Document(record.text, digest)
                 report.lines.append(tally.lines)
+                report.spans.append(count)
+        report.kept = sum(count.documents for count in report.spans)
+        report.characters = sum(count.characters for count in report.spans)
         report.bad = sum(reasons.values())
-        report.reasons = dict(sorted(reasons.items()))
+        report.reasons, report.scripts = dict(sorted(reasons.items())), dict(sorted(scripts.items()))
         report.digest = kept.hexdigest()

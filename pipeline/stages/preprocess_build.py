@@ -161,7 +161,7 @@ class Build:
         if self.folder.tokenizer != place:
             self.folder.tokenizer.unlink(missing_ok=True)  # of an earlier data set
         write_atomic(place, codec.model)
-        write_json(self.folder.statistics, statistics(self.inputs.files, len(self.tasks), reports))
+        write_json(self.folder.statistics, statistics(self.inputs.files, self.tasks, reports))
         write_inputs(self.folder, self.inputs.files)
 
     def _shown(self, label: str, reports: Iterator[Report], mark: Callable[[int], Path]) -> Iterator[Report]:

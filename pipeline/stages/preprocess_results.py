@@ -13,8 +13,10 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker
 from pipeline.corpus.documents import SPLITS, ReadReport
 from pipeline.corpus.files import InputFile
+from pipeline.corpus.tasks import Task
 from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import CorpusEntry, Manifest, SplitEntry, TokenizerEntry
+from pipeline.stages.preprocess_composition import inputs_of, scripts_of
 from pipeline.stages.preprocess_tasks import SplitReport, TokenReport
 from pipeline.vocabulary.codec import Codec
 
@@ -31,14 +33,14 @@ def corpus_sha256(digests: Iterable[Path]) -> str:
     return whole.hexdigest()
 
 
-def statistics(files: Sequence[InputFile], tasks: int, reports: Sequence[TokenReport]) -> dict[str, Any]:
+def statistics(files: Sequence[InputFile], tasks: Sequence[Task], reports: Sequence[TokenReport]) -> dict[str, Any]:
     """The content of data/statistics.json."""
     reads = [report.read for report in reports]
     splits = {split: _split_statistics([report.splits[split] for report in reports]) for split in SPLITS}
     return {
         "files": len(files),
         "file_bytes": sum(file.size for file in files),
-        "tasks": tasks,
+        "tasks": len(tasks),
         "documents": sum(read.kept for read in reads),
         "characters": sum(read.characters for read in reads),
         "text_bytes": sum(read.text_bytes for read in reads),
@@ -46,6 +48,8 @@ def statistics(files: Sequence[InputFile], tasks: int, reports: Sequence[TokenRe
         "kept": sum(read.kept for read in reads),
         "dropped": sum(read.bad for read in reads),
         "dropped_by_reason": dropped_by_reason(reads),
+        "inputs": inputs_of(files, tasks, reads),
+        "scripts": scripts_of(reads),
         "splits": splits,
     }
 

@@ -16,7 +16,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.sections import CorpusConfig
 from pipeline.corpus.files import InputFile
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the code gives other results for the same input."""
 
 

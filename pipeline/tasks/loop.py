@@ -113,10 +113,16 @@ class FineTuning:
         return outcome
 
     @torch.no_grad()
-    def predict(self, split: str, quick: bool = False, stop: Callable[[], bool] | None = None) -> list[Any]:
+    def predict(
+        self,
+        split: str,
+        quick: bool = False,
+        stop: Callable[[], bool] | None = None,
+        advance: Callable[[int], None] | None = None,
+    ) -> list[Any]:
         """A decision for each example of a split, in the file's order; dropout off. quick: while training watches.
 
-        Raises Preempted once stop() says so.
+        advance is told how many rows are done. Raises Preempted once stop() says so.
         """
         encoded = self.encoded[split]
         outputs: list[Any] = [None] * len(encoded.rows)
@@ -130,6 +136,8 @@ class FineTuning:
                     found = self.task.outputs(self.model, self._batch(encoded, places))
                 for place, output in zip(places, found, strict=True):
                     outputs[place] = output
+                if advance is not None:
+                    advance(len(places))
             return self.task.decide(split, encoded, outputs)
         finally:
             self.task.quick = False

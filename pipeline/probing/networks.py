@@ -1,0 +1,131 @@
+"""Folders of networks that score texts: discriminators (ELECTRA's head, ours over ModernBERT), masked language models.
+
+Any folder of transformers with such a head. It is loaded whole or refused: a head of random numbers would give figures
+that mean nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from torch import Tensor
+
+from pipeline.base.errors import UserError
+from pipeline.base.files import sha256_file
+
+Kind = Literal["discriminator", "generator"]
+KINDS: tuple[Kind, ...] = ("discriminator", "generator")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+TAGS = {"original", "replaced"}
+"""Labels of a token classifier that is a discriminator."""
+WANTED = {
+    "discriminator": "ElectraForPreTraining, or a token classifier with the labels original and replaced",
+    "generator": "a masked language model (…ForMaskedLM)",
+}
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder that has been looked at, not yet loaded."""
+
+    kind: Kind
+    path: Path
+    config: Any
+    tokenizer: Any
+    auto_class: str
+    section: str = "evaluate"
+    """The config's section that names it, for messages."""
+
+    @property
+    def positions(self) -> int | None:
+        """Longest input, special tokens included; None where positions are rotary and nothing is known."""
+        most = getattr(self.config, "max_position_embeddings", None)
+        offset = 2 if self.config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+        return None if most is None else int(most) - offset
+
+    def digest(self) -> str:
+        """sha256 of the weights (several files: of each)."""
+        return " ".join(sha256_file(file) for file in _weight_files(self.path))
+
+    def describe(self) -> str:
+        """Path and class."""
+        return f"{self.path} ({(self.config.architectures or ['?'])[0]})"
+
+
+def open_folder(path: Path, kind: Kind, section: str = "evaluate") -> Folder:
+    """Config and tokenizer, and whether the folder has the head that `kind` needs. Raises UserError."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{section}.{kind}: {path} is no Hugging Face folder (it has no config.json). Run pipeline/export.py "
+            f"first, or set {section}.{kind} to a folder that has one."
+        )
+    if not _weight_files(path):
+        raise UserError(f"{section}.{kind}: {path} has no weights ({' or '.join(WEIGHTS)}).")
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise UserError(f"{section}.{kind}: {path} cannot be opened by transformers: {_first_line(error)}") from error
+    auto_class = _auto_class(config, kind)
+    if auto_class is None:
+        has = ", ".join(config.architectures or ["no architecture"])
+        raise UserError(f"{section}.{kind}: {path} holds {has}; wanted is {WANTED[kind]}.")
+    needed = ("pad_token_id", "mask_token_id") if kind == "generator" else ("pad_token_id",)
+    for name in needed:
+        if getattr(tokenizer, name) is None:
+            raise UserError(f"{section}.{kind}: the tokenizer of {path} has no {name.removesuffix('_id')}.")
+    return Folder(kind, path, config, tokenizer, auto_class, section)
+
+
+def load_network(folder: Folder, device: torch.device) -> Any:
+    """The network in fp32 on the device, dropout off. Raises UserError where weights are missing."""
+    where = f"{folder.section}.{folder.kind}: {folder.path}"
+    try:
+        model, report = getattr(transformers, folder.auto_class).from_pretrained(
+            folder.path,
+            local_files_only=True,
+            output_loading_info=True,
+            dtype=torch.float32,
+            attn_implementation="eager",
+        )
+    except Exception as error:
+        raise UserError(f"{where} cannot be loaded by transformers: {_first_line(error)}") from error
+    missing = sorted(map(str, report["missing_keys"]))
+    if missing:
+        raise UserError(
+            f"{where} does not hold the whole {type(model).__name__}: {len(missing)} of its tensors are missing, "
+            f"{missing[0]} first. Scores of a head of random numbers would mean nothing."
+        )
+    return model.eval().to(device)
+
+
+def replaced_logits(folder: Folder, logits: Tensor) -> Tensor:
+    """Log odds of "replaced", (texts, tokens), from a discriminator's logits: those, or a pair of them a token."""
+    if logits.dim() == 2:
+        return logits
+    replaced = int({str(name): index for index, name in folder.config.id2label.items()}["replaced"])
+    return logits[..., replaced] - logits[..., 1 - replaced]
+
+
+def _auto_class(config: Any, kind: Kind) -> str | None:
+    names = config.architectures or []
+    if kind == "generator":
+        whole = any(name.endswith("ForMaskedLM") for name in names) or names == ["BertForPreTraining"]
+        return "AutoModelForMaskedLM" if whole else None
+    if "ElectraForPreTraining" in names:
+        return "AutoModelForPreTraining"
+    tags = {str(label) for label in (config.id2label or {}).values()}
+    tagger = any(name.endswith("ForTokenClassification") for name in names) and tags == TAGS
+    return "AutoModelForTokenClassification" if tagger else None
+
+
+def _weight_files(path: Path) -> list[Path]:
+    return sorted(file for pattern in WEIGHTS for file in path.glob(pattern))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

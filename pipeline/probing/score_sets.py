@@ -1,0 +1,80 @@
+"""Scores sets of pairs by a network: encodes, checks lengths, scores each distinct text once, puts pairs together."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from pipeline.base.errors import UserError
+from pipeline.base.log import get_logger
+from pipeline.base.progress import Progress
+from pipeline.probing.figures import Scored
+from pipeline.probing.networks import Folder, load_network
+from pipeline.probing.pairs import PairSet
+from pipeline.probing.scores import Ids, encode, score_texts
+
+
+def encode_sets(
+    folder: Folder, sets: Sequence[PairSet]
+) -> tuple[dict[str, list[tuple[Ids, Ids]]], dict[Ids, list[bool]]]:
+    """By set, the ids of each pair's texts; and of all of them which are the text's own. UserError for one too long."""
+    encoded: dict[str, list[tuple[Ids, Ids]]] = {}
+    own: dict[Ids, list[bool]] = {}
+    for one in sets:
+        good, flags = encode(folder.tokenizer, [pair.good for pair in one.pairs])
+        bad, more = encode(folder.tokenizer, [pair.bad for pair in one.pairs])
+        encoded[one.name] = list(zip(good, bad, strict=True))
+        own |= flags | more
+        _check_lengths(folder, one, encoded[one.name])
+    return encoded, own
+
+
+def score_sets(folder: Folder, sets: Sequence[PairSet], device: torch.device) -> dict[str, list[Scored]]:
+    """What one network makes of every pair, by set. Raises UserError."""
+    encoded, own = encode_sets(folder, sets)
+    _warn_of_untrained_places(folder, own)
+    model = load_network(folder, device)
+    with Progress(sum(map(sum, own.values())), "tokens", f"scoring by the {folder.kind}") as progress:
+        scores = score_texts(folder, model, own, progress.advance)
+    return {
+        one.name: [
+            Scored(pair, scores[good], scores[bad], good == bad)
+            for pair, (good, bad) in zip(one.pairs, encoded[one.name], strict=True)
+        ]
+        for one in sets
+    }
+
+
+def prediction_rows(pairs: PairSet, scored: Mapping[str, Sequence[Scored]]) -> list[dict[str, Any]]:
+    """A JSON object a pair: its texts, both scores by each network, and the preferred text."""
+    rows = []
+    for place, pair in enumerate(pairs.pairs):
+        row: dict[str, Any] = {"line": pair.line, "phenomenon": pair.phenomenon, "good": pair.good, "bad": pair.bad}
+        row |= {} if pair.group is None else {"group": pair.group}
+        for network, ones in scored.items():
+            one = ones[place]
+            preferred = {1.0: "good", 0.5: "tie", 0.0: "bad"}[one.points]
+            row[network] = {"good": round(one.good, 6), "bad": round(one.bad, 6), "preferred": preferred}
+            row[network] |= {"identical_tokens": True} if one.identical else {}
+        rows.append(row)
+    return rows
+
+
+def _check_lengths(folder: Folder, one: PairSet, encoded: Sequence[tuple[Ids, Ids]]) -> None:
+    for pair, rows in zip(one.pairs, encoded, strict=True):
+        longest = max(map(len, rows))
+        if folder.positions is not None and longest > folder.positions:
+            raise UserError(
+                f"{one.place(pair)}: a text of {longest:,} tokens, but {folder.path} takes {folder.positions:,} at "
+                "most. Shorten the pair or leave it out: cut texts cannot be compared."
+            )
+
+
+def _warn_of_untrained_places(folder: Folder, own: Mapping[Ids, Any]) -> None:
+    """Texts longer than the network was trained on are scored, but that is said."""
+    beyond = sum(len(row) > folder.tokenizer.model_max_length for row in own)
+    if beyond:
+        get_logger().warning(
+            f"{beyond:,} texts are longer than the {folder.tokenizer.model_max_length:,} tokens that the "
+            f"{folder.kind}'s tokenizer names: places beyond may be untrained"
+        )

@@ -1,0 +1,120 @@
+"""What a run's own folder knows about an exported network: evaluations, pairs of texts, fine-tuned tasks, corpus.
+
+A record counts only where its digests say that it is of these weights, this checkpoint or this data: a card never shows
+another network's figures. A damaged record is as good as none.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_json, sha256_file
+from pipeline.base.run_folder import RunFolder
+from pipeline.release.facts import last_evaluation
+
+PAIRS = "evaluation-pairs.json"
+EVALUATION = "evaluation.json"
+MANY = 1000
+"""Most metrics.json files that are looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Records:
+    """Everything that was measured; None and empty where nothing was."""
+
+    name: str
+    """The network's: "generator" or "discriminator"."""
+    evaluated: str
+    """On what and when the evaluation was made; "" for never."""
+    evaluation: dict[str, float]
+    """eval/…"""
+    pairs: dict[str, Any]
+    """Sets of pairs by name, as evaluation-pairs.json has them, where this network scored them."""
+    tasks: dict[str, dict[str, Any]]
+    """metrics.json of tasks fine-tuned from these weights, by their folder below finetune/."""
+    random: dict[str, dict[str, Any]]
+    """The same for the same shape from random weights."""
+    corpus: dict[str, Any] | None
+    """data/statistics.json."""
+    tokens_seen: int | None
+
+
+def gather_records(folder: RunFolder, network: Path, name: str, mark: dict[str, Any]) -> Records:
+    """The records of one exported network. mark: export.json's digests; network: the folder with its weights."""
+    weights = sha256_file(network / "model.safetensors")
+    evaluated, evaluation = _evaluation(folder, mark)
+    pairs = _read(folder.path / PAIRS)
+    same = _dict(_dict(pairs.get("networks")).get(name)).get("weights") == weights
+    tasks = _tasks(folder.finetune, weights)
+    return Records(
+        name=name,
+        evaluated=evaluated,
+        evaluation=evaluation,
+        pairs=_dict(pairs.get("sets")) if same else {},
+        tasks={key: value for key, value in tasks.items() if _setting(value, "weights") != "random"},
+        random={key: value for key, value in tasks.items() if _setting(value, "weights") == "random"},
+        corpus=_corpus(folder, mark),
+        tokens_seen=mark.get("tokens_seen"),
+    )
+
+
+def _evaluation(folder: RunFolder, mark: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    found = _read(folder.path / EVALUATION)
+    if found.get("checkpoint_sha256") and found["checkpoint_sha256"] == mark.get("checkpoint_sha256"):
+        figures = {key: float(value) for key, value in found.items() if key.startswith("eval/")}
+        return f"On {found.get('sequences', 0):,} sequences of the validation split, by `evaluate.py`.", figures
+    number = str(mark.get("checkpoint", "")).rpartition("-")[2]
+    if not number.isdigit():
+        return "", {}
+    step, figures = last_evaluation(folder.metrics, int(number))
+    return ("" if step is None else f"On the run's validation split, at step {step:,}."), figures
+
+
+def _tasks(root: Path, weights: str) -> dict[str, dict[str, Any]]:
+    """metrics.json of tasks that started from these weights; of several seeds the joint one, not each."""
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(root.rglob("metrics.json"), key=lambda path: (len(path.parts), path))[:MANY]:
+        place = str(path.parent.relative_to(root))
+        parents = {str(parent) for parent in Path(place).parents}
+        if any(part.startswith(".") for part in Path(place).parts) or parents & found.keys():
+            continue
+        metrics = _read(path)
+        if _dict(metrics.get("inputs")).get("finetune.export") == weights:
+            found[place] = metrics
+    return dict(sorted(found.items()))
+
+
+def _corpus(folder: RunFolder, mark: dict[str, Any]) -> dict[str, Any] | None:
+    """Statistics of the data that the network was trained on: this run's, or those of the run that data.path names."""
+    places = [folder, RunFolder(Path(_data_path(folder.config) or folder.path))]
+    for place in places:
+        if place.manifest.is_file() and sha256_file(place.manifest) == mark.get("data_manifest_sha256"):
+            return _read(place.statistics) or None
+    return None
+
+
+def _data_path(config: Path) -> str | None:
+    try:
+        values = yaml.safe_load(config.read_text(encoding="utf-8"))
+        path = values["data"]["path"]
+        return path if isinstance(path, str) else None
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _setting(metrics: dict[str, Any], key: str) -> Any:
+    return _dict(metrics.get("settings")).get(f"finetune.{key}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return _dict(read_json(path))
+    except UserError:
+        return {}
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,109 @@
+"""A fine-tuned task's folder, opened again: its settings, labels and model, wherever the folder has been moved to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.base.errors import UserError
+from pipeline.base.files import read_json, sha256_file
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
+from pipeline.tasks.families.base import Task, family_class
+from pipeline.tasks.formats.files import COMPRESSED, bare_suffix
+from pipeline.tasks.identity import METRICS
+from pipeline.tasks.pretrained import pretrained_digest
+
+SPLIT = "test"
+"""What a file is to a task that is trained already."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the folder says of itself."""
+
+    folder: Path
+    settings: FinetuneConfig
+    labels: list[str]
+
+    @property
+    def model(self) -> Path:
+        """The Hugging Face folder inside."""
+        return self.folder / "model"
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The run that the folder lies in; None where it was moved out of one."""
+        above = [parent for parent in self.folder.absolute().parents if parent.name == "finetune"]
+        run = RunFolder(above[-1].parent) if above else None
+        return run if run is not None and (run.tracking.exists() or run.export.is_dir()) else None
+
+    def open(self, data: Path) -> Task:
+        """The task with one split, the file `data`. Raises UserError that names file and line."""
+        return family_class(self.settings.family).open(self.settings, {SPLIT: data}, self.labels)
+
+    def digest(self) -> str:
+        """sha256 of the model's weights."""
+        return pretrained_digest(self.model)
+
+
+def open_finished(path: Path, given: FinetuneConfig, data: Path) -> Finished:
+    """The folder run_dir/finetune/NAME, or the `model` in it, with finetune.format and finetune.fields of `given`.
+
+    A format that the task was trained from holds for another file only where that has no suffix that says its own.
+    Raises UserError.
+    """
+    folder = path.parent if path.name == "model" and not (path / METRICS).is_file() else path
+    metrics = _described(folder)
+    if not (folder / "model").is_dir():
+        raise UserError(f"{folder} has no folder `model`: give evaluate.model a finished fine-tuning.")
+    trained = _settings(metrics, folder)
+    chosen = given.format
+    if chosen == "auto" and not _says_its_format(data):
+        chosen = trained.format
+    named = {key: value for key, value in given.fields.model_dump().items() if value is not None}
+    fields = FieldsConfig.model_validate(trained.fields.model_dump() | named)
+    settings = trained.model_copy(update={"format": chosen, "fields": fields})
+    return Finished(folder, settings, [str(label) for label in metrics.get("labels") or []])
+
+
+def file_digest(data: Path) -> str:
+    """sha256 of the file that is evaluated on. Raises UserError where there is none."""
+    if not data.is_file():
+        raise UserError(f"evaluate.data: {data} is no file." if data.exists() else f"{data} does not exist.")
+    return sha256_file(data)
+
+
+def plain_name(data: Path) -> str:
+    """The file's name without the suffixes of format and compression."""
+    return Path(data.stem).stem if data.suffix.lower() in COMPRESSED else data.stem
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    """metrics.json with the settings; that of the first seed, where the folder joins several."""
+    for file in (folder / METRICS, *sorted(folder.glob(f"seed-*/{METRICS}"))):
+        if not file.is_file():
+            continue
+        metrics = read_json(file)
+        if isinstance(metrics, dict) and isinstance(metrics.get("settings"), dict):
+            return metrics
+    raise UserError(
+        f"evaluate.model: {folder} is no fine-tuned task (no {METRICS} with its settings). Give the folder "
+        "run_dir/finetune/NAME that pipeline/finetune.py wrote."
+    )
+
+
+def _settings(metrics: dict[str, Any], folder: Path) -> FinetuneConfig:
+    values = {key.removeprefix("finetune."): value for key, value in metrics["settings"].items() if "finetune." in key}
+    known = {key: value for key, value in values.items() if key in FinetuneConfig.model_fields}
+    try:
+        return FinetuneConfig.model_validate(known)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(f"{folder / METRICS}: settings.finetune.{key} is damaged: {problem['msg']}.") from None
+
+
+def _says_its_format(data: Path) -> bool:
+    return bare_suffix(data) not in ("", ".txt")
