@@ -44,10 +44,11 @@ def save_mlflow_model(entry: dict[str, Any], path: Path, model_id: str | None = 
 
     logging.getLogger("mlflow.transformers").setLevel(logging.ERROR)  # it looks for a model card on the hub
     task, text = entry["task"], DataType.string
-    given, answer = [ColSpec(text)], [ColSpec(text)]
+    # A named column: without a name MLflow reads each text as a Python literal, so that "5" fails, and a long text too.
+    given, answer = [ColSpec(text, "text")], [ColSpec(text)]
     options: dict[str, Any] = {"ignore_labels": []}  # where a text has no entity it would stumble over the empty list
     if task == "text-classification":
-        given = [ColSpec(text, "text"), ColSpec(text, "text_pair")] if entry["pairs"] else given
+        given += [ColSpec(text, "text_pair")] if entry["pairs"] else []
         answer, options = [ColSpec(text, "label"), ColSpec(DataType.double, "score")], {"truncation": True}
     mlflow.transformers.save_model(
         # Not the path: MLflow 3.17 cannot read transformers 5's table of pipelines, which it needs for a path.
