@@ -1,8 +1,11 @@
-"""The model card (README.md) of an exported network: what it is, how to load it, its origin, figures and limits."""
+"""The model card (README.md) of an exported network: what it is, how to load it, its origin and limits.
 
-from collections.abc import Sequence
+What was measured has a place between two marks, which refresh.py fills.
+"""
 
 from pipeline.release.facts import Facts
+from pipeline.release.markdown import table
+from pipeline.release.measured import BEGIN, END
 from pipeline.vocabulary.fast import has_exact_twin
 
 _GENERATOR_USE = """\
@@ -28,18 +31,6 @@ from transformers import pipeline
 print(pipeline("token-classification", "{place}")("The banana is here."))  # labels: original, replaced
 ```"""
 
-_MEANINGS = {
-    "generator/loss": "cross-entropy at masked positions, nats",
-    "generator/accuracy": "masked tokens guessed right by the most likely piece",
-    "generator/unigram_accuracy": "the same by always guessing the most frequent piece",
-    "generator/sampled_accuracy": "masked tokens that a sample hits",
-    "discriminator/loss": "binary cross-entropy a token, nats",
-    "discriminator/auc": "area under the ROC curve; 0.5 is chance",
-    "discriminator/frequency_auc": "the same by the tokens' frequency alone",
-    "discriminator/fake_rate": "share of replaced tokens",
-    "discriminator/loss_over_entropy": "loss over the entropy of the fake rate; 1.0 has learned nothing",
-}
-
 
 def model_card(facts: Facts, name: str, class_name: str, auto_class: str, parameters: int) -> str:
     """Markdown with the YAML head that model hubs read. name: "generator" or "discriminator"."""
@@ -57,8 +48,7 @@ def model_card(facts: Facts, name: str, class_name: str, auto_class: str, parame
         use.format(place=place),
         "## Origin",
         _origin(facts),
-        "## Evaluation",
-        _evaluation(facts),
+        f"{BEGIN}\n{END}",
         "## Limits",
         _limits(facts, name),
     ]
@@ -99,17 +89,7 @@ def _origin(facts: Facts) -> str:
         ("precision, seed", f"{train.precision}, {facts.config.seed}"),
         ("MLflow run", facts.pretrain_run_id or "none"),
     ]
-    return _table(("", ""), rows)
-
-
-def _evaluation(facts: Facts) -> str:
-    if facts.metrics_step is None:
-        return "No evaluation was logged up to this checkpoint; run `pipeline/evaluate.py`."
-    rows = []
-    for key, value in sorted(facts.metrics.items()):
-        meaning = _MEANINGS.get(key.removeprefix("eval/"), "")
-        rows.append((f"`{key}`", f"{value:.4f}", meaning))
-    return f"On the run's validation split, at step {facts.metrics_step:,}.\n\n" + _table(("name", "value", ""), rows)
+    return table(("", ""), rows)
 
 
 def _limits(facts: Facts, name: str) -> str:
@@ -138,8 +118,3 @@ def _tokenizer_limits(facts: Facts) -> str:
             "pass NFC text."
         )
     return f"The SentencePiece model was not trained here: in rare texts the fast tokenizer's ids differ. {names}"
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

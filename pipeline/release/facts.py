@@ -32,10 +32,6 @@ class Facts:
     data_manifest_sha256: str
     pretrain_run_id: str
     """MLflow run, "" where there was none."""
-    metrics_step: int | None
-    """The step that the metrics are of."""
-    metrics: dict[str, float]
-    """eval/... of the last evaluation up to the checkpoint."""
     initial: dict[str, Any] | None = None
     """What the first weights were taken from (the checkpoint's init.json, docs/continue.md); None: random ones."""
 
@@ -56,8 +52,8 @@ class Facts:
         }
 
 
-def gather_facts(checkpoint: Path, metrics: Path) -> Facts:
-    """Reads a verified checkpoint folder and metrics.jsonl (which may be absent). Raises UserError."""
+def gather_facts(checkpoint: Path) -> Facts:
+    """Reads a verified checkpoint folder. Raises UserError."""
     manifest = read_json(checkpoint / "manifest.json")
     file = tokenizer_file(checkpoint)
     if not file.is_file():
@@ -69,7 +65,6 @@ def gather_facts(checkpoint: Path, metrics: Path) -> Facts:
             f"{file} has {codec.vocab_size:,} pieces, the checkpoint's model {vocab_size:,}: they are not of one run."
         )
     state, _ = read_state(checkpoint)
-    metrics_step, figures = last_evaluation(metrics, state.step)
     return Facts(
         checkpoint=checkpoint,
         sha256=sha256_file(checkpoint / "manifest.json"),
@@ -81,8 +76,6 @@ def gather_facts(checkpoint: Path, metrics: Path) -> Facts:
         tokenizer_sha256=codec.sha256,
         data_manifest_sha256=str(manifest.get("data_manifest_sha256") or ""),
         pretrain_run_id=str(manifest.get("mlflow_run_id") or ""),
-        metrics_step=metrics_step,
-        metrics=figures,
         initial=read_json(noted) if (noted := RunFolder(checkpoint).init).is_file() else None,
     )
 

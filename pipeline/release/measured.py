@@ -96,7 +96,7 @@ def _bias(records: Records) -> str:
     for name, one in sets.items():
         overall = one["overall"][records.name]
         groups = [
-            _row(f"men expected: {g}" if g == "male" else f"women expected: {g}", by[records.name])
+            _row("men expected" if g == "male" else "women expected", by[records.name])
             for g, by in one["groups"].items()
         ]
         rows = [_row("**all pairs**", overall), *groups]

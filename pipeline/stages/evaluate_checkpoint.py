@@ -15,6 +15,7 @@ from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
+from pipeline.release.refresh import refresh_cards
 from pipeline.shards.manifest import verify_shards
 from pipeline.stream.loader import Array, Rows, TokenStream
 from pipeline.tasks.evaluation_table import table, verdict
@@ -50,6 +51,7 @@ def run(config: RunConfig) -> None:
     result = folder.path / RESULT
     if (done := _finished(result, facts)) is not None:
         setup_logging(None)
+        refresh_cards(folder)
         get_logger().info(f"evaluate is done: {result}")
         return _report(checkpoint, facts, done)
     verify_shards(origin.folder.data, origin.manifest.splits["validation"].shards)
@@ -62,6 +64,7 @@ def run(config: RunConfig) -> None:
         write_json(result, facts | figures)
         tracker.metrics(state.step, figures)
         tracker.artifact(result)
+    refresh_cards(folder)
     _report(checkpoint, facts, figures)
     get_logger().info(f"written: {result}")
 

@@ -14,11 +14,13 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.progress import Progress
+from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id, start_run
 from pipeline.tasks.families.base import Task, family_class
-from pipeline.tasks.finished import SPLIT, Finished, file_digest, open_finished, plain_name
+from pipeline.tasks.finished import READING, SPLIT, Finished, file_digest, open_finished, plain_name
 from pipeline.tasks.job import prepare_device
 from pipeline.tasks.loop import FineTuning
+from pipeline.tasks.pretrained import check_positions
 from pipeline.tasks.results import write_predictions
 
 _OWN_ANSWERS = {"classification": "always the file's commonest label", "regression": "always the file's mean score"}
@@ -36,8 +38,11 @@ def run(config: RunConfig) -> None:
     task = finished.open(data)
     device = prepare_device(config)
     model, tokenizer = task.reload(finished.model, device)
+    if finished.settings.max_length > finished.trained_length:
+        check_positions(finished.model, model, finished.settings.max_length)
     encoded = task.encode(SPLIT, tokenizer)
-    setup_logging(finished.run)
+    folder = finished.run or RunFolder(Path(config.run_dir))
+    setup_logging(folder)
     get_logger().info(f"{finished.folder} on {data}, {len(task.examples[SPLIT]):,} examples, on {device.type}")
     tuning = FineTuning(model, task, {SPLIT: encoded}, tokenizer.pad_token_id)
     with Progress(len(encoded.rows), "rows", "predicting") as progress:
@@ -45,7 +50,7 @@ def run(config: RunConfig) -> None:
     evaluation = facts | _figures(task, decisions) | {"cut": encoded.cut, **task.facts()}
     write_predictions(result.with_suffix(".jsonl"), task.predictions(SPLIT, decisions))
     write_json(result, evaluation)
-    _track(config, finished, result, evaluation)
+    _track(config, folder, finished, result, evaluation)
     get_logger().info(f"{_table(finished, data, evaluation)}\nwritten: {result}")
 
 
@@ -72,13 +77,14 @@ def _find_inputs(config: RunConfig) -> tuple[Finished, Path]:
     path = Path(data)
     if not path.exists() and config.finetune.data_folder and not path.is_absolute():
         path = Path(config.finetune.data_folder) / path
-    return open_finished(Path(model), config.finetune, path), path
+    return open_finished(Path(model), config.finetune, config.given, path), path
 
 
 def _facts(finished: Finished, data: Path) -> dict[str, Any]:
     """What the figures are of: they are the same whenever this is."""
     settings = finished.settings
-    read = {"format": settings.format, "fields": settings.fields.model_dump(exclude_none=True)}
+    read: dict[str, Any] = {"format": settings.format, "fields": settings.fields.model_dump(exclude_none=True)}
+    read |= {key: getattr(settings, key) for key in READING}
     return {
         "name": settings.name,
         "family": settings.family,
@@ -134,11 +140,8 @@ def _table(finished: Finished, data: Path, evaluation: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _track(config: RunConfig, finished: Finished, result: Path, evaluation: dict[str, Any]) -> None:
-    """Figures as evaluate/NAME/FILE/METRIC in an MLflow run of the run folder; a folder outside of one has none."""
-    folder = finished.run
-    if folder is None:
-        return
+def _track(config: RunConfig, folder: RunFolder, finished: Finished, result: Path, evaluation: dict[str, Any]) -> None:
+    """Figures as evaluate/NAME/FILE/METRIC in an MLflow run of `folder`."""
     tags = {key: str(evaluation[key]) for key in ("data_sha256", "model_sha256")}
     trained = read_run_id(folder, f"finetune-{finished.settings.name}")
     tags |= {"finetune_run_id": trained} if trained else {}

@@ -17,10 +17,9 @@ from pipeline.base.tracking import Tracker, start_run
 from pipeline.release.check import TOLERANCE, largest_difference
 from pipeline.release.facts import Facts, gather_facts
 from pipeline.release.folder import write_folder
+from pipeline.release.refresh import MARK, refresh_cards
 from pipeline.training.checkpoint import find_checkpoint
 from pipeline.training.restore import load_objective
-
-MARK = "export.json"
 
 
 def run(config: RunConfig) -> None:
@@ -28,6 +27,7 @@ def run(config: RunConfig) -> None:
     folder, facts = _find(config)
     if _is_done(folder.export, facts):
         setup_logging(None)
+        refresh_cards(folder)
         return get_logger().info(f"export: done already, from {facts.checkpoint.name}: {folder.export}")
     objective = load_objective(facts.checkpoint)
     setup_logging(folder)
@@ -35,7 +35,9 @@ def run(config: RunConfig) -> None:
         with complete_folder(folder.export) as aside:
             for name, network in objective.networks().items():
                 _export(aside / name, name, network, facts, tracker)
-            write_json(aside / MARK, {**facts.tags(), "files": _digests(aside)})
+            seen = {"tokens_seen": facts.state.tokens}
+            write_json(aside / MARK, {**facts.tags(), **seen, "files": _digests(aside)})
+            refresh_cards(folder, aside)
         for name in objective.networks():
             tracker.artifact(folder.export / name / "README.md")
     get_logger().info(f"export: {facts.checkpoint.name} is in {' and '.join(_places(folder, objective))}")
@@ -58,7 +60,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
 
 def _find(config: RunConfig) -> tuple[RunFolder, Facts]:
     folder = RunFolder(Path(config.run_dir))
-    return folder, gather_facts(find_checkpoint(folder, config.export.checkpoint), folder.metrics)
+    return folder, gather_facts(find_checkpoint(folder, config.export.checkpoint))
 
 
 def _export(path: Path, name: str, network: Any, facts: Facts, tracker: Tracker) -> None:
@@ -77,10 +79,11 @@ def _places(folder: RunFolder, objective: Objective) -> list[str]:
 
 
 def _is_done(path: Path, facts: Facts) -> bool:
-    """Whether the export was made from this checkpoint and is whole."""
+    """Whether the export was made from this checkpoint and is whole, with cards that can be refreshed."""
     try:
         mark = read_json(path / MARK)
-        return mark["checkpoint_sha256"] == facts.sha256 and mark["files"] == _digests(path)
+        same = mark["checkpoint_sha256"] == facts.sha256 and mark["tokens_seen"] == facts.state.tokens
+        return bool(same and mark["files"] == _digests(path))
     except (UserError, KeyError, TypeError):
         return False
 

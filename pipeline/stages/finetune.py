@@ -6,6 +6,7 @@ from pipeline.base.config import RunConfig
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker, start_run
+from pipeline.release.refresh import refresh_cards
 from pipeline.stages import finetune_sweep
 from pipeline.tasks.bag_of_words import add_bag_of_words
 from pipeline.tasks.families.base import family_class
@@ -28,6 +29,7 @@ def run(config: RunConfig) -> None:
     if (done := finished(config, target)) is not None:
         setup_logging(None)
         done = add_bag_of_words(config, target, done)
+        refresh_cards(folder)
         get_logger().info(f"finetune/{settings.name} is done: {target}\n{summary(done)}")
         return
     prepared = prepare(config)  # what is wrong is said before anything is written
@@ -36,6 +38,7 @@ def run(config: RunConfig) -> None:
         metrics = add_bag_of_words(config, target, fine_tune(config, target, tracker, stop, prepared))
         tracker.metrics(metrics["updates"], {k: v for k, v in metrics.items() if "/bag_of_words_" in k})
         keep_model(tracker, target, prepared.task)
+    refresh_cards(folder)
     get_logger().info(f"{summary(metrics)}\n{advice(target, family_class(settings.family).pipeline_name)}")
 
 

@@ -16,9 +16,11 @@ from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import journal_path
+from pipeline.base.tracking import journal_path, status_of
 from pipeline.base.tracking_relay import Relay
 from pipeline.base.workers import connected
+from pipeline.release.refresh import refresh_cards
+from pipeline.tasks.identity import METRICS
 from pipeline.tasks.job import prepare_device
 from pipeline.tasks.origin import origin_tags
 from pipeline.tasks.serving import keep_model
@@ -41,14 +43,18 @@ def run(config: RunConfig) -> None:
     setup_logging(folder)
     prepare_device(config)  # for what this process itself loads: the models that MLflow keeps
     report = Report.of(inputs.sweep, inputs.tasks)
-    with lock_folder(folder.finetune), asked_to_stop() as stop, Relay(config, folder) as relay:
+    with lock_folder(folder.finetune), Relay(config, folder) as relay:
         course = _Course(inputs, report, folder, relay)
-        course.open_runs()
-        course.work(stop)
-        course.close_runs()
-        table, files = report.write_comparison()
-        files += report.write_curves()
-        course.finish(files)
+        try:
+            course.open_runs()
+            course.work()
+            course.close_runs()
+            table, files = report.write_comparison()
+            files += report.write_curves()
+            course.finish(files)
+        except BaseException as error:
+            course.abandon(status_of(type(error)))
+            raise
     get_logger().info(f"{table.markdown()}\nwritten: {', '.join(str(path) for path in files)}")
     if course.failed:
         raise _told(course.failed, len(inputs.sweep.jobs))
@@ -110,8 +116,8 @@ class _Course:
         tags = origin_tags(job.config) | {"stage": "finetune", "task": job.task, "weights": settings["weights"]}
         journal.tags(tags | ({"export": group.export} if group.export is not None else {}))
 
-    def work(self, stop: Callable[[], bool]) -> None:
-        """All that is not done yet, on Ray; what fails is noted."""
+    def work(self) -> None:
+        """All that is not done yet, on Ray; what fails is noted. Raises Preempted when a signal asks to stop."""
         sweep, done = self.inputs.sweep, self.inputs.done
         waiting = [job for job in sweep.jobs if job.name not in done]
         work: list[tuple[str, Callable[..., Failure | None], tuple[Any, ...]]] = []
@@ -126,8 +132,13 @@ class _Course:
         get_logger().info(f"{len(sweep.jobs):,} fine-tunings, {len(done):,} of them done already")
         if not work:
             return
-        with connected(sweep.config.ray, gpus=True) as workers, Progress(len(work), "jobs", "sweep") as progress:
-            for place, outcome in workers.map_each([(function, given) for _, function, given in work], stop):
+        calls = [(function, given) for _, function, given in work]
+        with (
+            connected(sweep.config.ray, gpus=True) as workers,
+            asked_to_stop() as stop,  # after Ray's start, which installs a handler that aborts
+            Progress(len(work), "jobs", "sweep") as progress,
+        ):
+            for place, outcome in workers.map_each(calls, stop):
                 name = work[place][0]
                 if isinstance(outcome, Exception):
                     outcome = Failure(str(outcome), defect=not isinstance(outcome, UserError))
@@ -144,7 +155,7 @@ class _Course:
             if summary is not None:
                 figures = {key: value for key, value in summary.items() if key.startswith("finetune/")}
                 journal.metrics(group.examples or 0, figures)
-                journal.artifact(self.report.folder / group.name / "metrics.json")
+                journal.artifact(self.report.folder / group.name / METRICS)
                 if group == above and self._is_new(group):
                     keep_model(journal, self.report.folder / group.name, self.inputs.tasks[group.task])
         for owner, journal in self.journals.items():
@@ -159,6 +170,15 @@ class _Course:
             top.artifact(path)
         if None in self.journals:
             top.status("FAILED" if self.failed else "FINISHED")
+
+    def abandon(self, status: str) -> None:
+        """Marks the runs that are under way, those of seeds too, whose workers are gone."""
+        for journal in self.journals.values():
+            journal.status(status)
+        for job in self.inputs.sweep.jobs:
+            begun = journal_path(self.folder, f"finetune-{job.name}").exists()
+            if begun and not (job.target / METRICS).is_file() and job.name not in self.failed:
+                self.relay.journal(f"finetune-{job.name}").status(status)
 
     def _is_new(self, group: Group) -> bool:
         """Whether a model of this group has not been given to MLflow yet, or a seed of it is new."""

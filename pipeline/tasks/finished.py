@@ -1,5 +1,6 @@
 """A fine-tuned task's folder, opened again: its settings, labels and model, wherever the folder has been moved to."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from pipeline.tasks.pretrained import pretrained_digest
 
 SPLIT = "test"
 """What a file is to a task that is trained already."""
+READING = ("batch_size", "max_length", "long_text", "stride", "pooling", "precision", "beams")
+"""Settings that may be other ones than in training."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class Finished:
     folder: Path
     settings: FinetuneConfig
     labels: list[str]
+    trained_length: int
+    """finetune.max_length of the training."""
 
     @property
     def model(self) -> Path:
@@ -48,11 +53,11 @@ class Finished:
         return pretrained_digest(self.model)
 
 
-def open_finished(path: Path, given: FinetuneConfig, data: Path) -> Finished:
+def open_finished(path: Path, given: FinetuneConfig, keys: Container[str], data: Path) -> Finished:
     """The folder run_dir/finetune/NAME, or the `model` in it, with finetune.format and finetune.fields of `given`.
 
-    A format that the task was trained from holds for another file only where that has no suffix that says its own.
-    Raises UserError.
+    So are those of READING that the user set: `keys` has them as finetune.KEY. A format that the task was trained from
+    holds for another file only where that has no suffix that says its own. Raises UserError.
     """
     folder = path.parent if path.name == "model" and not (path / METRICS).is_file() else path
     metrics = _described(folder)
@@ -64,8 +69,9 @@ def open_finished(path: Path, given: FinetuneConfig, data: Path) -> Finished:
         chosen = trained.format
     named = {key: value for key, value in given.fields.model_dump().items() if value is not None}
     fields = FieldsConfig.model_validate(trained.fields.model_dump() | named)
-    settings = trained.model_copy(update={"format": chosen, "fields": fields})
-    return Finished(folder, settings, [str(label) for label in metrics.get("labels") or []])
+    changed = {key: getattr(given, key) for key in READING if f"finetune.{key}" in keys}
+    settings = trained.model_copy(update={"format": chosen, "fields": fields, **changed})
+    return Finished(folder, settings, [str(label) for label in metrics.get("labels") or []], trained.max_length)
 
 
 def file_digest(data: Path) -> str:

@@ -181,13 +181,18 @@ def quiet_transformers() -> None:
     transformers.logging.disable_progress_bar()
 
 
-def _check(path: Path, model: nn.Module, config: Any, tokenizer: Any, max_length: int) -> None:
+def check_positions(path: Path, model: nn.Module, max_length: int) -> None:
+    """Raises UserError where a row of max_length tokens has more than the network has positions."""
     for name, parameter in model.named_parameters():
         if re.search(r"(^|\.)position_embeddings\.weight$", name) and parameter.shape[0] < max_length:
             raise UserError(
                 f"finetune.max_length {max_length} is longer than the {parameter.shape[0]} positions of {path}. "
                 f"Set it to {parameter.shape[0]} or less."
             )
+
+
+def _check(path: Path, model: nn.Module, config: Any, tokenizer: Any, max_length: int) -> None:
+    check_positions(path, model, max_length)
     if config.model_type not in ARCHITECTURES:
         raise UserError(f"{path}: {type(model).__name__} is not supported; ELECTRA, BERT and ModernBERT are.")
     if not tokenizer.is_fast:

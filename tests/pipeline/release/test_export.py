@@ -129,6 +129,7 @@ def test_again_is_a_no_op_and_a_newer_checkpoint_replaces(tokenizer: bytes, tmp_
     assert weights.read_bytes() == content
     assert {path.name for path in tmp_path.joinpath("run").iterdir()} <= {
         "checkpoints",
+        ".tracking.lock",
         "export",
         "log",
         "metrics.jsonl",
