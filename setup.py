@@ -11,7 +11,12 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.13",
-    packages=[*find_packages(include=["model*", "pipeline*", "cluster*"]), "configs", "configs.tasks", "configs.sweeps"],
+    packages=[
+        *find_packages(include=["model*", "pipeline*", "cluster*"]),
+        "configs",
+        "configs.tasks",
+        "configs.sweeps",
+    ],
     package_data={
         "configs": ["*.yaml"],
         "configs.tasks": ["*.yaml"],

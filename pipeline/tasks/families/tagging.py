@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
-from pipeline.tasks.families.base import Batch, Encoded, Task
+from pipeline.tasks.families.base import Batch, Encoded, Row, Task
 from pipeline.tasks.formats.fields import choices, strings_of
 from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.tagging_text import Window, deciding, windows
@@ -99,7 +99,11 @@ class Tagging(Task):
 
     def encode(self, split: str, tokenizer: Any) -> EncodedTags:
         """Rows of running text; targets are the tag's place for a piece in which a word begins, else -100."""
-        settings, rows, targets, owners, places = self.settings, [], [], [], []
+        settings = self.settings
+        rows: list[Row] = []
+        targets: list[list[int]] = []
+        owners: list[int] = []
+        places: list[list[tuple[int, int] | None]] = []
         whole = settings.long_text == "windows"
         room = settings.max_length - tokenizer.num_special_tokens_to_add(pair=False)
         if whole and settings.stride >= room:
