@@ -54,6 +54,7 @@ def run(config: RunConfig) -> None:
         except BaseException as error:
             course.abandon(status_of(type(error)))
             raise
+    refresh_cards(folder)
     get_logger().info(f"{table.markdown()}\nwritten: {', '.join(str(path) for path in files)}")
     if course.failed:
         raise _told(course.failed, len(inputs.sweep.jobs))
