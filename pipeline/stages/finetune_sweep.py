@@ -19,6 +19,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import journal_path, status_of
 from pipeline.base.tracking_relay import Relay
 from pipeline.base.workers import connected
+from pipeline.release.refresh import refresh_cards
 from pipeline.tasks.identity import METRICS
 from pipeline.tasks.job import prepare_device
 from pipeline.tasks.origin import origin_tags
