@@ -65,6 +65,10 @@ def test_the_stream_is_the_corpus(shared: Path) -> None:
     figures = json.loads(run.statistics.read_text())
     assert figures["dropped_by_reason"] == {"broken JSON": 1, "text field not a string": 1}
     assert figures["characters"] == sum(map(len, texts))
+    for total, field in (("documents", "documents"), ("characters", "characters"), ("dropped", "dropped")):
+        assert sum(one[field] for one in figures["inputs"]) == figures[total]
+    assert [one["documents"] for one in figures["inputs"] if one["input"].endswith("g/")] == [150]
+    assert sum(figures["scripts"].values()) == pytest.approx(1, abs=1e-4)
     lengths = [len(document) for document in wanted["train"]]
     assert figures["splits"]["train"]["lengths"]["p50"] == sorted(lengths)[(len(lengths) + 1) // 2 - 1]
     histogram = Counter(1 << (length.bit_length() - 1) for length in lengths)

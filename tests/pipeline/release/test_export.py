@@ -15,6 +15,7 @@ from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id
+from pipeline.release.refresh import MARK
 from pipeline.stages import export
 from pipeline.training.restore import load_objective
 from tests.pipeline.release.checkpoints import make_checkpoint, make_config, make_tokenizer
@@ -48,7 +49,7 @@ def test_transformers_loads_our_logits(exported: RunConfig, tokenizer: bytes) ->
     networks = load_objective(folder.checkpoints / "step-00000012").networks()
     mlm = exported.objective.name == "mlm"
     assert set(networks) == ({"generator"} if mlm else {"generator", "discriminator"})
-    assert {path.name for path in folder.export.iterdir()} == {*networks, export.MARK}
+    assert {path.name for path in folder.export.iterdir()} == {*networks, MARK}
     text = "bada ko [MASK] (1980) 漢 bada."
     for name, network in networks.items():
         path = folder.export / name
@@ -86,7 +87,7 @@ def test_pipelines(exported: RunConfig) -> None:
 @pytest.mark.slow
 def test_card_and_tracking(exported: RunConfig) -> None:
     folder = RunFolder(Path(exported.run_dir))
-    mark = json.loads((folder.export / export.MARK).read_text())
+    mark = json.loads((folder.export / MARK).read_text())
     card = (folder.export / "generator" / "README.md").read_text()
     for part in (mark["checkpoint_sha256"], mark["tokenizer_sha256"], "d" * 64, "run-of-pretraining", "step 12 "):
         assert part in card

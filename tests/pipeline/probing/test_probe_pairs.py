@@ -1,0 +1,98 @@
+"""Pairs of texts without a network: files, their mistakes, built-in probes, and figures against SciPy."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import scipy.stats
+import zstandard
+
+from pipeline.base.errors import UserError
+from pipeline.probing.figures import Scored, figures, metrics_of, summarise, table, wilson
+from pipeline.probing.pairs import Pair, PairSet, read_files, read_pairs
+from pipeline.probing.probes import make_probes
+
+
+def test_files_are_read_with_their_phenomena(tmp_path: Path) -> None:
+    lines = [{"good": "a b", "bad": "b a", "phenomenon": "order"}, {"good": "c", "bad": "d"}]
+    packed = zstandard.ZstdCompressor().compress("\n".join(map(json.dumps, lines)).encode())
+    (tmp_path / "two.jsonl.zst").write_bytes(packed)
+    found = read_pairs(tmp_path / "two.jsonl.zst")
+    assert found.name == "two"
+    assert [(p.good, p.bad, p.phenomenon, p.line) for p in found.pairs] == [
+        ("a b", "b a", "order", 1),
+        ("c", "d", "two", 2),
+    ]
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "two.jsonl").write_text('{"good": "e", "bad": "f", "UID": "blimp"}')
+    sets = read_files([tmp_path / "two.jsonl.zst", tmp_path / "again" / "two.jsonl"])
+    assert len({one.name for one in sets}) == 2
+    assert sets[1].phenomena == ["blimp"]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ('{"good": "a"}', "bad"),
+        ('{"good": "a", "bad": "a"}', "the same text"),
+        ('{"good": 3, "bad": "a"}', "good"),
+        ('{"good": "a", "bad": "b", "phenomenon": 7}', "is not a name"),
+        ('{"good": "a", ', "2"),
+    ],
+)
+def test_a_line_that_is_no_pair_is_told_with_its_number(tmp_path: Path, line: str, wrong: str) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"good": "x", "bad": "y"}\n' + line + "\n")
+    with pytest.raises(UserError, match=wrong) as told:
+        read_pairs(path)
+    assert f"{path}:2" in str(told.value)
+
+
+def test_an_empty_file_and_an_unknown_probe(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    with pytest.raises(UserError, match=r"none\.jsonl"):
+        read_pairs(tmp_path / "none.jsonl")
+    with pytest.raises(UserError, match=r"grammar_fr.*one of grammar_en, bias_en, bias_zh"):
+        make_probes(["grammar_fr"])
+
+
+def test_probes_have_ten_phenomena_and_balanced_occupations(tmp_path: Path) -> None:
+    grammar, english, chinese = make_probes(["grammar_en", "bias_en", "bias_zh", "grammar_en"])
+    assert set(Counter(pair.phenomenon for pair in grammar.pairs).values()) == {100}
+    assert len(grammar.phenomena) == 10
+    assert len({(pair.good, pair.bad) for pair in grammar.pairs}) == 1000
+    for one in (grammar, english, chinese):
+        assert all(pair.good != pair.bad for pair in one.pairs)
+    for one in (english, chinese):
+        assert Counter(pair.group for pair in one.pairs) == {"male": 80, "female": 80}
+    path = tmp_path / "grammar.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in grammar.as_records()))
+    assert [(p.good, p.bad, p.phenomenon) for p in read_pairs(path).pairs] == [
+        (p.good, p.bad, p.phenomenon) for p in grammar.pairs
+    ]
+
+
+@pytest.mark.parametrize(("hits", "pairs"), [(0, 5), (3, 10), (57, 100), (100, 100)])
+def test_interval_is_wilsons(hits: int, pairs: int) -> None:
+    wanted = scipy.stats.binomtest(hits, pairs).proportion_ci(0.95, method="wilson")
+    assert wilson(hits, pairs) == pytest.approx((wanted.low, wanted.high), abs=1e-12)
+
+
+def test_figures_by_hand() -> None:
+    pairs = [Pair("a", "b", "one", 1), Pair("c", "d", "one", 2), Pair("e", "f", "two", 3)]
+    made = PairSet("made/up", "here.jsonl", "grammar", pairs)
+    differences = [1.0, 0.0, -2.0]
+    scored = [Scored(pair, value, 0.0, value == 0) for pair, value in zip(pairs, differences, strict=True)]
+    overall = figures(scored)
+    assert overall["accuracy"] == 0.5
+    assert overall["ties"] == 1
+    assert overall["standard_error"] == pytest.approx(scipy.stats.sem(differences))
+    summary = summarise(made, {"generator": scored})
+    assert summary["phenomena"]["one"]["generator"]["accuracy"] == 0.75
+    assert summary["mean_of_phenomena"]["generator"] == 0.375
+    assert summary["identical_tokens"] == {"generator": 1}
+    assert metrics_of(made.name, summary)["evaluate/pairs/made_up/generator/two/accuracy"] == 0
+    shown = table(made.name, summary)
+    assert "0.750" in shown
+    assert "1 ties count as half" in shown

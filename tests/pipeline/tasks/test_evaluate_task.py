@@ -1,0 +1,138 @@
+"""A fine-tuned model on another file: figures, repeated runs, moved folders, settings, mistakes."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+import transformers
+from sklearn.metrics import accuracy_score
+
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.base.tracking import read_run_id
+from pipeline.command import main
+from pipeline.tasks.pretrained import save_model
+from tests.pipeline.tasks.tiny_folders import tiny_model, tiny_tokenizer
+
+LABELS = ("negative", "positive")
+
+
+def write_task(folder: Path) -> Path:
+    """What finetune leaves of a task of random weights, with long texts read in windows."""
+    config = tiny_model("electra").config
+    config.num_labels, config.id2label = 2, dict(enumerate(LABELS))
+    config.label2id = {label: index for index, label in enumerate(LABELS)}
+    torch.manual_seed(2)
+    model = transformers.ElectraForSequenceClassification(config)
+    for module in model.classifier.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.5)
+    save_model(model, tiny_tokenizer(), folder / "model", 32)
+    settings = FinetuneConfig(name="toy", family="classification", max_length=32, head="library")
+    described: dict[str, Any] = {"name": "toy", "family": "classification", "labels": list(LABELS)}
+    values = settings.model_dump(mode="json", exclude={"export", "train", "dev", "test", "data_folder"})
+    described["settings"] = {f"finetune.{key}": value for key, value in values.items()} | {"seed": 0}
+    (folder / "metrics.json").write_text(json.dumps(described))
+    return folder
+
+
+def write_file(path: Path, size: int = 40) -> Path:
+    draw = random.Random(0)
+    rows = []
+    for _ in range(size):
+        words = [f"w{draw.randrange(40)}" for _ in range(draw.randrange(3, 50))]
+        rows.append({"text": " ".join(words), "label": draw.choice(LABELS)})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    (tmp_path / "run" / "export").mkdir(parents=True)
+    return write_task(tmp_path / "run" / "finetune" / "toy")
+
+
+def arguments(model: Path | str, data: Path | str, *more: str) -> list[str]:
+    return [f"evaluate.model={model}", f"evaluate.data={data}", "train.threads=1", *more]
+
+
+def test_figures_are_the_librarys_and_the_same_again_does_nothing(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_file(tmp_path / "new.jsonl")
+    assert main("evaluate", ["--dry-run", *arguments(task, data)]) == 0
+    assert "40 examples" in capsys.readouterr().out
+    assert {path.name for path in task.iterdir()} == {"model", "metrics.json"}
+    assert main("evaluate", arguments(task, data)) == 0
+    assert "accuracy" in capsys.readouterr().out
+    result = task / "evaluation-new.json"
+    found = json.loads(result.read_text())
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    classify = transformers.pipeline("text-classification", str(task / "model"), truncation=True, max_length=32)
+    wanted = [answer["label"] for answer in classify([row["text"] for row in rows])]
+    gold = [row["label"] for row in rows]
+    assert found["metrics"]["accuracy"] == pytest.approx(accuracy_score(gold, wanted))
+    assert found["trivial"]["accuracy"] == max(map(gold.count, LABELS)) / len(gold)
+    assert len((task / "evaluation-new.jsonl").read_text().splitlines()) == 40
+    run_id = read_run_id(RunFolder(tmp_path / "run"), "evaluate-toy")
+    tracked = mlflow.MlflowClient("sqlite:///mlflow.db").get_run(str(run_id))
+    assert tracked.data.metrics["evaluate/toy/new/accuracy"] == found["metrics"]["accuracy"]
+    assert tracked.data.tags["data_sha256"] == found["data_sha256"]
+
+    written = result.stat().st_mtime_ns
+    assert main("evaluate", arguments(task, data)) == 0
+    assert "evaluated already" in capsys.readouterr().out
+    assert result.stat().st_mtime_ns == written
+    assert main("evaluate", arguments(task, data, "finetune.long_text=windows", "finetune.stride=8")) == 0
+    windows = json.loads(result.read_text())
+    assert windows["cut"] == 0 < found["cut"]
+    assert windows["metrics"]["loss"] != found["metrics"]["loss"]
+
+
+def test_a_moved_folder_keeps_its_results_beside_it(task: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.move(task, moved)
+    data = write_file(tmp_path / "new.jsonl", 4)
+    other = tmp_path / "other"
+    other.mkdir()
+    assert main("evaluate", arguments(moved / "model", data, "run_dir=own")) == 0
+    assert main("evaluate", arguments(moved, write_file(other / "new.jsonl", 5), "run_dir=own")) == 0
+    results = sorted(moved.glob("evaluation-new*.json"))
+    assert [json.loads(path.read_text())["examples"] for path in results] in ([4, 5], [5, 4])
+    assert read_run_id(RunFolder(tmp_path / "own"), "evaluate-toy")
+
+
+def test_mistakes_are_one_message_and_write_nothing(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_file(tmp_path / "new.jsonl", 4)
+    (tmp_path / "unseen.jsonl").write_text('{"text": "w1", "label": "neutral"}\n')
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "unlabelled.jsonl").write_text('{"text": "w1"}\n')
+    before = sorted(tmp_path.rglob("*"))
+    for given, wanted in (
+        (arguments(task, "unseen.jsonl"), "unseen.jsonl:1: the label 'neutral' does not occur in the model"),
+        (arguments(task, "nowhere.jsonl"), "nowhere.jsonl does not exist"),
+        (arguments(task, "empty.jsonl"), "empty.jsonl"),
+        (arguments(task, "unlabelled.jsonl"), "unlabelled.jsonl:1"),
+        (arguments(task, tmp_path), "is no file"),
+        (arguments("run/export", data), "no fine-tuned task (no metrics.json"),
+        (arguments(task, data, "finetune.max_length=65"), "is longer than the 64 positions"),
+        ([f"evaluate.model={task}"], "evaluate.model needs evaluate.data too"),
+        (arguments(task, data, "evaluate.probes=[bias_en]"), "give one kind a command"),
+    ):
+        assert main("evaluate", given) == 2, wanted
+        told = capsys.readouterr().err
+        assert wanted in told
+        assert "Traceback" not in told
+    assert sorted(tmp_path.rglob("*")) == before
+    (task / "model" / "model.safetensors").unlink()
+    assert main("evaluate", arguments(task, data)) == 2
+    assert str(task / "model") in capsys.readouterr().err
