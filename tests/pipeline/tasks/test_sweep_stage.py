@@ -41,7 +41,9 @@ def write_sweep(folder: Path, **section: Any) -> None:
     }
     values |= {"seeds": 2, "bag_of_words": True, "log_model": False, **SECTION, **section}
     ray = {"address": "local", "num_cpus": 2}
-    (folder / "sweep.yaml").write_text(yaml.safe_dump({"run_dir": "run", "finetune": values, "ray": ray}))
+    store = {"uri": f"sqlite:///{folder}/mlflow.db"}  # whole: MLflow keeps a store by its address in this process
+    config = {"run_dir": "run", "finetune": values, "ray": ray, "tracking": store}
+    (folder / "sweep.yaml").write_text(yaml.safe_dump(config))
 
 
 @pytest.mark.slow
