@@ -39,6 +39,7 @@ setup(
         "sacrebleu==2.6.0",
         "safetensors>=0.4",
         "scikit-learn>=1.4",
+        "scipy>=1.11",
         "sentence-transformers==6.2.0",
         "sentencepiece==0.2.3",
         "seqeval==1.2.2",
@@ -50,7 +51,7 @@ setup(
         "zstandard>=0.22",
     ],
     extras_require={
-        "test": ["hypothesis>=6", "playwright==1.65.2", "pytest>=8", "scipy>=1.11"],
+        "test": ["hypothesis>=6", "playwright==1.65.2", "pytest>=8"],
         "lint": ["mypy>=1.11", "pre-commit>=3", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
 )
