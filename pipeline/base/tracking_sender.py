@@ -34,6 +34,12 @@ def read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
     return {k: v for k, v in state.items() if isinstance(v, dict)} if isinstance(state, dict) else {}
 
 
+def whole_address(uri: str) -> str:
+    """An SQLite file in the working folder by its whole path: MLflow keeps one store for an address in a process."""
+    file = uri.removeprefix("sqlite:///")
+    return f"sqlite:///{Path(file).resolve()}" if file != uri and file != ":memory:" else uri
+
+
 class Sender:
     """Sends journal lines from the first unsent one; remembers run id and position in tracking.json."""
 
@@ -84,7 +90,7 @@ class Sender:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
-        client = MlflowClient(self.config.tracking.uri)
+        client = MlflowClient(whole_address(self.config.tracking.uri))
         name = self.config.tracking.experiment
         experiment = client.get_experiment_by_name(name)
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(name)

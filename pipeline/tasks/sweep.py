@@ -17,6 +17,7 @@ from pipeline.base.config import RunConfig, load_config
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.base.tracking_sender import whole_address
 from pipeline.tasks.families.base import SPLITS, Task, split_path
 from pipeline.tasks.pretrained import pretrained_path
 
@@ -210,7 +211,7 @@ def _job_config(
         changes["max_train_examples"] = examples
         changes["min_updates"] = task.min_updates or CURVE_UPDATES
     values = task.model_dump(exclude=set(SWEEP_KEYS)) | changes
-    tracking = config.tracking.model_copy(update={"uri": _absolute(config.tracking.uri)})
+    tracking = config.tracking.model_copy(update={"uri": whole_address(config.tracking.uri)})
     return config.model_copy(
         update={
             "run_dir": str(Path(config.run_dir).resolve()),
@@ -224,12 +225,6 @@ def _job_config(
 
 def _changed(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     return config.model_copy(update={"finetune": config.finetune.model_copy(update=changes)})
-
-
-def _absolute(uri: str) -> str:
-    """A database in the working folder by its whole path."""
-    file = uri.removeprefix("sqlite:///")
-    return f"sqlite:///{Path(file).resolve()}" if file != uri and file != ":memory:" else uri
 
 
 def _check_name(name: str, place: str) -> None:
