@@ -1,4 +1,4 @@
-"""The two ways in which a run ends early without being broken: a person's mistake, and a preemption."""
+"""How a run ends early without being broken: a mistake, or a preemption; and other libraries' errors in short."""
 
 
 class UserError(Exception):
@@ -10,3 +10,8 @@ class UserError(Exception):
 
 class Preempted(Exception):
     """The run was asked to stop and its state is saved; the same command goes on. Exit code 75."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, without the rest of its page; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

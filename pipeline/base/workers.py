@@ -14,7 +14,7 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.base.errors import Preempted, UserError
+from pipeline.base.errors import Preempted, UserError, first_line
 from pipeline.base.log import get_logger
 from pipeline.base.sections import RayConfig
 
@@ -109,7 +109,7 @@ def _get(reference: Any) -> Any:
         raise
     except (OutOfMemoryError, WorkerCrashedError) as error:
         raise UserError(
-            f"Ray workers died over one task again and again, for want of memory perhaps: {_first_line(error)}\n"
+            f"Ray workers died over one task again and again, for want of memory perhaps: {first_line(error)}\n"
             "Lower ray.num_cpus (preprocessing: corpus.task_bytes, corpus.max_record_bytes; fine-tuning: "
             "finetune.batch_size), then start the same command again."
         ) from error
@@ -162,7 +162,7 @@ def _start_local(num_cpus: int | None, num_gpus: int | None) -> None:
         )
     except Exception as error:
         raise UserError(
-            f"cannot start a local Ray: {_first_line(error)}\n"
+            f"cannot start a local Ray: {first_line(error)}\n"
             "Make room in /tmp and /dev/shm, or set ray.address to a cluster's address."
         ) from error
 
@@ -178,7 +178,7 @@ def _join(address: str, folder: Path) -> None:
         _unpack_everywhere()
     except Exception as error:
         raise UserError(
-            f"cannot connect to the Ray cluster at {address}: {_first_line(error)}\n"
+            f"cannot connect to the Ray cluster at {address}: {first_line(error)}\n"
             "Start one (ray start --head), mend ray.address or RAY_ADDRESS, or set ray.address=local. "
             "A cluster that wants a token needs RAY_AUTH_MODE=token and the token here too."
         ) from error
@@ -235,7 +235,3 @@ def _check_answers(address: str) -> None:
 def in_ray_job() -> bool:
     """Whether this process is the entry point of `ray job submit`."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

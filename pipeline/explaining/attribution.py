@@ -13,7 +13,7 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
-from pipeline.explaining.detection import BATCH_TOKENS
+from pipeline.probing.scores import BATCH_TOKENS
 
 WIDE_GAP = 0.05
 """Relative gap over which the attributions are not to be trusted."""

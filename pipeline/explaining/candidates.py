@@ -10,11 +10,10 @@ from typing import Any
 
 import torch
 
-from pipeline.explaining.detection import Advance, batched
 from pipeline.explaining.tokens import Tokens, Window, framed, room_of, shown_piece, window_length, windows
 from pipeline.probing.networks import Folder
-from pipeline.probing.scores import logits_at
-from pipeline.tasks.batches import pad
+from pipeline.probing.scores import BATCH_TOKENS, Advance, logits_at
+from pipeline.tasks.batches import pad, token_batches
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def guess(
     """The `count` best candidates for each queried token; None for the others."""
     tokenizer, device = folder.tokenizer, next(model.parameters()).device
     result: list[list[Guesses | None]] = [[None] * len(text.ids) for text in texts]
-    for batch in batched(queries, lambda query: len(framed(texts[query.owner], query.window))):
+    for batch in token_batches(queries, lambda query: len(framed(texts[query.owner], query.window)), BATCH_TOKENS):
         ids, attention = pad([framed(texts[query.owner], query.window) for query in batch], tokenizer.pad_token_id)
         rows = torch.arange(len(batch))
         at = torch.tensor([len(texts[q.owner].before) + q.place - q.window.first for q in batch])

@@ -10,15 +10,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from torch import Tensor
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json, sha256_file
+from pipeline.base.files import read_json
 from pipeline.explaining.attribution import Attribution, attribute, baseline_ids
-from pipeline.explaining.detection import batched
 from pipeline.explaining.tokens import Tokens, Window, framed, room_of
-from pipeline.tasks.pretrained import quiet_transformers, weight_files
+from pipeline.probing.scores import BATCH_TOKENS
+from pipeline.tasks.batches import token_batches
+from pipeline.tasks.pooling import pool_chances, pool_scores
+from pipeline.tasks.pretrained import (
+    from_folder,
+    open_config_and_tokenizer,
+    pretrained_digest,
+    quiet_transformers,
+    weight_files,
+)
 
 LONGEST = 1024
 """Most tokens of a window, whatever the folder allows."""
@@ -61,7 +68,7 @@ class Classifier:
 
     def digest(self) -> str:
         """sha256 of the weights (several files: of each)."""
-        return " ".join(sha256_file(file) for file in weight_files(self.path))
+        return pretrained_digest(self.path)
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,7 @@ def open_classifier(path: Path) -> Classifier:
         raise UserError(f"{WHERE}: {path} is no fine-tuned folder: neither it nor its model/ has a config.json.")
     if not weight_files(folder):
         raise UserError(f"{WHERE}: {folder} has no weights.")
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise UserError(f"{WHERE}: {folder} cannot be opened by transformers: {_first_line(error)}") from error
+    config, tokenizer = open_config_and_tokenizer(folder, f"{WHERE}: {folder}")
     names = config.architectures or ["no architecture"]
     if not any(name.endswith("ForSequenceClassification") for name in names):
         raise UserError(f"{WHERE}: {folder} holds {', '.join(names)}; wanted is a sequence classifier.")
@@ -109,17 +112,11 @@ def open_classifier(path: Path) -> Classifier:
 
 def load_classifier(classifier: Classifier, device: torch.device) -> Any:
     """The network in fp32 on the device, dropout off, no gradients of its own. Raises UserError."""
-    try:
-        model, report = transformers.AutoModelForSequenceClassification.from_pretrained(
-            classifier.path, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
-    except Exception as error:
-        raise UserError(f"{WHERE}: {classifier.path} cannot be loaded: {_first_line(error)}") from error
+    where = f"{WHERE}: {classifier.path}"
+    model, report = from_folder(classifier.path, "AutoModelForSequenceClassification", where)
     missing = sorted(map(str, report["missing_keys"]))
     if missing:
-        raise UserError(
-            f"{WHERE}: {classifier.path} lacks {len(missing)} tensors, {missing[0]} first: fine-tune again."
-        )
+        raise UserError(f"{where} lacks {len(missing)} tensors, {missing[0]} first: fine-tune again.")
     return model.eval().requires_grad_(False).to(device)
 
 
@@ -154,20 +151,17 @@ def windows_read(classifier: Classifier, count: int, room: int) -> list[Window]:
 
 def pool(classifier: Classifier, logits: Tensor) -> tuple[list[float], int, list[int]]:
     """Outputs of the whole text, the answer, and the windows to explain, from logits (windows, labels)."""
+    pooling = classifier.pooling or "mean"
     if classifier.is_regression:
-        order = logits[:, 0].argsort(descending=True)
-        if classifier.pooling == "max":
-            return logits[order[0]].tolist(), 0, [int(order[0])]
-        scores, answer = logits.mean(0), 0
+        said = logits[:, 0]
+        outputs, answer = [float(pool_scores(said, pooling))], 0
     else:
         chances = logits.log_softmax(-1)
-        if classifier.pooling == "max":
-            surest = int(chances.amax(-1).argmax())
-            return chances[surest].exp().tolist(), int(chances[surest].argmax()), [surest]
-        scores = chances.mean(0).softmax(-1)
-        answer = int(scores.argmax())
-        order = chances[:, answer].argsort(descending=True)
-    return scores.tolist(), answer, sorted(order[:MOST_WINDOWS].tolist())
+        pooled = pool_chances(chances, pooling)
+        outputs, answer = pooled.exp().tolist(), int(pooled.argmax())
+        said = chances[:, answer]
+    most = 1 if pooling == "max" else MOST_WINDOWS
+    return outputs, answer, sorted(said.argsort(descending=True, stable=True)[:most].tolist())
 
 
 def _attribute(
@@ -183,9 +177,8 @@ def _logits(classifier: Classifier, model: Any, rows: Sequence[list[int]]) -> Te
     device = next(model.parameters()).device
     result = torch.zeros(len(rows), classifier.config.num_labels, dtype=torch.float64)
     for length in sorted({len(row) for row in rows}):
-        for batch in batched(
-            [index for index, row in enumerate(rows) if len(row) == length], lambda index: len(rows[index])
-        ):
+        alike = [index for index, row in enumerate(rows) if len(row) == length]
+        for batch in token_batches(alike, lambda index: len(rows[index]), BATCH_TOKENS):
             ids = torch.tensor([rows[index] for index in batch], device=device)
             with torch.no_grad():
                 result[batch] = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.double().cpu()
@@ -200,7 +193,3 @@ def _long_text(metrics: Path) -> tuple[Literal["mean", "max"] | None, int]:
     if settings.get("finetune.long_text") != "windows":
         return None, 0
     return ("max" if settings.get("finetune.pooling") == "max" else "mean"), int(settings.get("finetune.stride", 0))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,19 +1,14 @@
 """How surely a discriminator calls each token of a text replaced. Long texts by windows: memory is flat in length."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from pipeline.explaining.tokens import Tokens, Window, framed, room_of, window_length, windows
 from pipeline.probing.networks import Folder, replaced_logits
-from pipeline.tasks.batches import pad
-
-BATCH_TOKENS = 2048
-"""Tokens of a batch, padding included; never fewer than one row."""
-
-Advance = Callable[[int], None]
-"""Takes the number of tokens that are done."""
+from pipeline.probing.scores import BATCH_TOKENS, Advance
+from pipeline.tasks.batches import pad, token_batches
 
 
 def replaced_probabilities(folder: Folder, model: Any, texts: Sequence[Tokens], advance: Advance) -> list[list[float]]:
@@ -24,7 +19,7 @@ def replaced_probabilities(folder: Folder, model: Any, texts: Sequence[Tokens], 
     ]
     result = [[0.0] * len(text.ids) for text in texts]
     device = next(model.parameters()).device
-    for batch in batched(jobs, lambda job: len(framed(texts[job[0]], job[1]))):
+    for batch in token_batches(jobs, lambda job: len(framed(texts[job[0]], job[1])), BATCH_TOKENS):
         ids, attention = pad([framed(texts[owner], window) for owner, window in batch], folder.tokenizer.pad_token_id)
         with torch.no_grad():
             logits = model(input_ids=ids.to(device), attention_mask=attention.to(device)).logits
@@ -39,16 +34,3 @@ def keep(result: list[float], row: Sequence[float], before: int, window: Window)
     """Copies what a window's row (special tokens included) says of the tokens that it keeps."""
     shift = before - window.first
     result[window.first_kept : window.last_kept] = row[window.first_kept + shift : window.last_kept + shift]
-
-
-def batched(jobs: Sequence[Any], length: Callable[[Any], int], most: int = BATCH_TOKENS) -> list[list[Any]]:
-    """Jobs in batches of at most `most` tokens with their padding, longest first."""
-    batches: list[list[Any]] = []
-    longest = 0
-    for size, job in sorted(((length(job), job) for job in jobs), key=lambda pair: -pair[0]):
-        if batches and longest * (len(batches[-1]) + 1) <= most:
-            batches[-1].append(job)
-        else:
-            longest = size
-            batches.append([job])
-    return batches

@@ -9,15 +9,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from torch import Tensor
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import sha256_file
+from pipeline.tasks.pretrained import (
+    WEIGHTS,
+    from_folder,
+    open_config_and_tokenizer,
+    pretrained_digest,
+    quiet_transformers,
+    weight_files,
+)
 
 Kind = Literal["discriminator", "generator"]
 KINDS: tuple[Kind, ...] = ("discriminator", "generator")
-WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TAGS = {"original", "replaced"}
 """Labels of a token classifier that is a discriminator."""
 WANTED = {
@@ -47,7 +52,7 @@ class Folder:
 
     def digest(self) -> str:
         """sha256 of the weights (several files: of each)."""
-        return " ".join(sha256_file(file) for file in _weight_files(self.path))
+        return pretrained_digest(self.path)
 
     def describe(self) -> str:
         """Path and class."""
@@ -56,20 +61,15 @@ class Folder:
 
 def open_folder(path: Path, kind: Kind, section: str = "evaluate") -> Folder:
     """Config and tokenizer, and whether the folder has the head that `kind` needs. Raises UserError."""
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet_transformers()
     if not (path / "config.json").is_file():
         raise UserError(
             f"{section}.{kind}: {path} is no Hugging Face folder (it has no config.json). Run pipeline/export.py "
             f"first, or set {section}.{kind} to a folder that has one."
         )
-    if not _weight_files(path):
+    if not weight_files(path):
         raise UserError(f"{section}.{kind}: {path} has no weights ({' or '.join(WEIGHTS)}).")
-    try:
-        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
-    except Exception as error:
-        raise UserError(f"{section}.{kind}: {path} cannot be opened by transformers: {_first_line(error)}") from error
+    config, tokenizer = open_config_and_tokenizer(path, f"{section}.{kind}: {path}")
     auto_class = _auto_class(config, kind)
     if auto_class is None:
         has = ", ".join(config.architectures or ["no architecture"])
@@ -84,16 +84,7 @@ def open_folder(path: Path, kind: Kind, section: str = "evaluate") -> Folder:
 def load_network(folder: Folder, device: torch.device) -> Any:
     """The network in fp32 on the device, dropout off. Raises UserError where weights are missing."""
     where = f"{folder.section}.{folder.kind}: {folder.path}"
-    try:
-        model, report = getattr(transformers, folder.auto_class).from_pretrained(
-            folder.path,
-            local_files_only=True,
-            output_loading_info=True,
-            dtype=torch.float32,
-            attn_implementation="eager",
-        )
-    except Exception as error:
-        raise UserError(f"{where} cannot be loaded by transformers: {_first_line(error)}") from error
+    model, report = from_folder(folder.path, folder.auto_class, where)
     missing = sorted(map(str, report["missing_keys"]))
     if missing:
         raise UserError(
@@ -121,11 +112,3 @@ def _auto_class(config: Any, kind: Kind) -> str | None:
     tags = {str(label) for label in (config.id2label or {}).values()}
     tagger = any(name.endswith("ForTokenClassification") for name in names) and tags == TAGS
     return "AutoModelForTokenClassification" if tagger else None
-
-
-def _weight_files(path: Path) -> list[Path]:
-    return sorted(file for pattern in WEIGHTS for file in path.glob(pattern))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from pipeline.probing.networks import Folder, replaced_logits
+from pipeline.tasks.batches import pad, token_batches
 
 BATCH_TOKENS = 2048
 """Tokens of a batch, padding included; never fewer than one row."""
@@ -51,11 +52,9 @@ def _log_odds(
 ) -> dict[Ids, float]:
     """Sum over the text's tokens of log p(original) - log p(replaced), in nats (Clark et al. 2020, section 2: D)."""
     device = next(model.parameters()).device
-    rows = list(own)
     scores: dict[Ids, float] = {}
-    for batch in _batches([len(row) for row in rows], batch_tokens):
-        chosen = [rows[index] for index in batch]
-        ids, attention = _padded(chosen, folder)
+    for chosen in token_batches(list(own), len, batch_tokens):
+        ids, attention = pad(chosen, folder.tokenizer.pad_token_id)
         counted = pad_sequence([torch.tensor(own[row]) for row in chosen], batch_first=True)
         logits = model(input_ids=ids.to(device), attention_mask=attention.to(device)).logits
         odds = -replaced_logits(folder, logits).double().cpu()
@@ -72,9 +71,8 @@ def _pseudo_log_likelihoods(
     device = next(model.parameters()).device
     queries = [(row, place) for row, counted in own.items() for place, flag in enumerate(counted) if flag]
     scores: dict[Ids, float] = dict.fromkeys(own, 0.0)
-    for batch in _batches([len(row) for row, _ in queries], batch_tokens):
-        chosen = [queries[index] for index in batch]
-        ids, attention = _padded([row for row, _ in chosen], folder)
+    for chosen in token_batches(queries, lambda query: len(query[0]), batch_tokens):
+        ids, attention = pad([row for row, _ in chosen], folder.tokenizer.pad_token_id)
         rows, places = torch.arange(len(chosen)), torch.tensor([place for _, place in chosen])
         wanted = ids[rows, places].clone()
         ids[rows, places] = folder.tokenizer.mask_token_id
@@ -99,21 +97,3 @@ def logits_at(model: Any, ids: Tensor, attention: Tensor, places: Tensor) -> Ten
         return logits
     finally:
         hook.remove()
-
-
-def _padded(rows: Sequence[Ids], folder: Folder) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask (1 = token), both (rows, longest) int64."""
-    tensors = [torch.tensor(row) for row in rows]
-    ids = pad_sequence(tensors, batch_first=True, padding_value=folder.tokenizer.pad_token_id)
-    return ids, pad_sequence([torch.ones_like(tensor) for tensor in tensors], batch_first=True)
-
-
-def _batches(lengths: Sequence[int], batch_tokens: int) -> list[list[int]]:
-    """Indices, longest first, in batches of at most batch_tokens tokens with their padding."""
-    batches: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
-        if batches and lengths[batches[-1][0]] * (len(batches[-1]) + 1) <= batch_tokens:
-            batches[-1].append(index)
-        else:
-            batches.append([index])
-    return batches

@@ -4,7 +4,6 @@ run_dir/evaluation-pairs.json holds all sets scored by the same weights; a set s
 run_dir/evaluation-pairs/SET.jsonl has both scores of each pair.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,19 @@ import torch
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json, write_atomic, write_json
+from pipeline.base.files import read_json, write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import Tracker, read_run_id, start_run
+from pipeline.base.tracking import Tracker, start_run
 from pipeline.probing.figures import Scored, metrics_of, summarise, table
 from pipeline.probing.networks import KINDS, Folder, open_folder
 from pipeline.probing.pairs import PairSet, read_files
 from pipeline.probing.probes import make_probes
 from pipeline.probing.score_sets import encode_sets, prediction_rows, score_sets
 from pipeline.release.refresh import refresh_cards
-from pipeline.training.distributed import thread_count
+from pipeline.tasks.job import prepare_device
+from pipeline.tasks.origin import run_tags
+from pipeline.tasks.results import write_predictions
 
 RESULT = "evaluation-pairs.json"
 PREDICTIONS = "evaluation-pairs"
@@ -36,12 +37,12 @@ def run(config: RunConfig) -> None:
     facts: dict[str, dict[str, str]] = {one.kind: _facts(one) for one in networks}
     known = _known_sets(result, facts)
     wanted = [one for one in sets if not _is_done(folder, one, known)]
-    torch.set_num_threads(thread_count(config.train.threads))
+    device = prepare_device(config)
     setup_logging(folder if wanted else None)
     _say_what_is_missing(networks)
     if wanted:
         with start_run(config, "evaluate-pairs", folder, _parents(folder, networks)) as tracker:
-            known |= _score(wanted, networks, folder)
+            known |= _score(wanted, networks, folder, device)
             write_json(result, {"networks": facts, "sets": known})
             _track(tracker, folder, wanted, known)
     for one in sets:
@@ -111,17 +112,15 @@ def _predictions(folder: RunFolder, name: str) -> Path:
     return folder.path / PREDICTIONS / f"{plain}.jsonl"
 
 
-def _score(sets: list[PairSet], networks: list[Folder], folder: RunFolder) -> dict[str, Any]:
+def _score(sets: list[PairSet], networks: list[Folder], folder: RunFolder, device: torch.device) -> dict[str, Any]:
     """Summaries by set; the scores of each pair are written on the way."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scored: dict[str, dict[str, list[Scored]]] = {
         network.kind: score_sets(network, sets, device) for network in networks
     }
     summaries = {}
     for one in sets:
         by_network: dict[str, list[Scored]] = {kind: ones[one.name] for kind, ones in scored.items()}
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in prediction_rows(one, by_network))
-        write_atomic(_predictions(folder, one.name), "".join(lines))
+        write_predictions(_predictions(folder, one.name), prediction_rows(one, by_network))
         summaries[one.name] = summarise(one, by_network)
     return summaries
 
@@ -136,9 +135,7 @@ def _say_what_is_missing(networks: list[Folder]) -> None:
 
 def _parents(folder: RunFolder, networks: list[Folder]) -> dict[str, str]:
     """Runs and digests that the scores come from."""
-    runs = {f"{stage}_run_id": read_run_id(folder, stage) for stage in ("preprocess", "pretrain", "export")}
-    digests = {f"{network.kind}_sha256": network.digest() for network in networks}
-    return {key: value for key, value in runs.items() if value} | digests
+    return run_tags(folder) | {f"{network.kind}_sha256": network.digest() for network in networks}
 
 
 def _track(tracker: Tracker, folder: RunFolder, sets: list[PairSet], known: dict[str, Any]) -> None:

@@ -1,20 +1,18 @@
 """Stage explain: a text or a file, and exported networks, to one page that shows what they make of it, and JSON."""
 
 import json
-import os
 from pathlib import Path
-
-import torch
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import write_atomic
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import read_run_id, start_run
+from pipeline.base.tracking import start_run
 from pipeline.explaining.page import render
 from pipeline.explaining.report import Inputs, find_inputs, make_report
-from pipeline.training.distributed import thread_count
+from pipeline.tasks.job import prepare_device
+from pipeline.tasks.origin import run_tags
 
 PAGE = "explain.html"
 
@@ -23,9 +21,7 @@ def run(config: RunConfig) -> None:
     """Writes the page and, beside it, the same as JSON; each replaces its last one whole."""
     page, data = _outputs(config)
     inputs = find_inputs(config)
-    torch.set_num_threads(thread_count(config.train.threads))
-    os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = prepare_device(config)
     folder = RunFolder(Path(config.run_dir))
     setup_logging(folder)
     with start_run(config, "explain", folder, _parents(inputs)) as tracker:
@@ -68,7 +64,5 @@ def _parents(inputs: Inputs) -> dict[str, str]:
     if inputs.classifier is not None:
         tags["classifier_sha256"] = inputs.classifier.digest()
     for folder in inputs.folders.values():
-        origin = RunFolder(folder.path.resolve().parent.parent)
-        runs = {f"{stage}_run_id": read_run_id(origin, stage) for stage in ("preprocess", "pretrain", "export")}
-        tags = {key: value for key, value in runs.items() if value} | tags
+        tags = run_tags(RunFolder(folder.path.resolve().parent.parent)) | tags
     return tags

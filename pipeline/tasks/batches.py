@@ -3,12 +3,15 @@
 Price: texts of one batch are alike in length, and only batches, not texts, are shuffled within a window.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 WINDOW = 50
+
+Job = TypeVar("Job")
 
 
 def shuffled_batches(lengths: Sequence[int], batch_size: int, seed: int, epoch: int) -> list[list[int]]:
@@ -26,6 +29,19 @@ def sorted_batches(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Every index once, longest first: for prediction, where order does not matter."""
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     return [order[first : first + batch_size] for first in range(0, len(order), batch_size)]
+
+
+def token_batches(jobs: Sequence[Job], length: Callable[[Job], int], most: int) -> list[list[Job]]:
+    """Every job once, longest first, in batches of at most `most` tokens with their padding, or of one job."""
+    batches: list[list[Job]] = []
+    longest = 0
+    for size, job in sorted(((length(job), job) for job in jobs), key=lambda pair: -pair[0]):
+        if batches and longest * (len(batches[-1]) + 1) <= most:
+            batches[-1].append(job)
+        else:
+            longest = size
+            batches.append([job])
+    return batches
 
 
 def collate(rows: Sequence[Mapping[str, Sequence[int]]], pad_id: int, others: Mapping[str, int]) -> dict[str, Tensor]:

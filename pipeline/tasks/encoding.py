@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pipeline.base.errors import UserError
+from pipeline.tasks.families.base import Row
 
 CHUNK = 1000
 CHUNK_CHARACTERS = 2_000_000
 """A chunk of texts is tokenised at once; the tokenizer takes a few hundred bytes a token meanwhile."""
-
-Row = dict[str, list[int]]
 
 
 def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
@@ -31,11 +30,8 @@ def encode_rows(
     are cut); None: the beginning is read, the rest cut off. Raises UserError for a stride that a row has no room for.
     """
     room = max_length - tokenizer.num_special_tokens_to_add(pair=pairs is not None)
-    if stride is not None and stride >= room:
-        raise UserError(
-            f"finetune.stride {stride} leaves no room for new tokens in windows of finetune.max_length {max_length}. "
-            f"Set it below {room}."
-        )
+    if stride is not None:
+        check_stride(stride, room, max_length)
     rows: list[Row] = []
     owners: list[int] = []
     cut = 0
@@ -48,6 +44,15 @@ def encode_rows(
             rows += of_one
             owners += [place] * len(of_one)
     return rows, owners, cut
+
+
+def check_stride(stride: int, room: int, max_length: int) -> None:
+    """UserError where windows that have room for so many tokens of a text would not get on in it."""
+    if stride >= room:
+        raise UserError(
+            f"finetune.stride {stride} leaves no room for new tokens in windows of finetune.max_length {max_length}. "
+            f"Set it below {room}."
+        )
 
 
 def _chunks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[list[int]]:

@@ -6,7 +6,7 @@ to MLflow: points go to a journal.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from pipeline.base.config import RunConfig
 from pipeline.base.files import complete_folder, lock_folder, read_json, told_plainly, write_json
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
-from pipeline.tasks.families.base import Encoded, Task, open_task
+from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.families.base import Encoded, Row, Task, open_task
 from pipeline.tasks.identity import METRICS, already_done, comparable, input_digests
 from pipeline.tasks.loop import Course, FineTuning
 from pipeline.tasks.pretrained import Pretrained, open_pretrained, pretrained_path
@@ -31,6 +32,16 @@ from pipeline.training.distributed import thread_count
 def never() -> bool:
     """Nobody asks to stop."""
     return False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one fine-tuning: updates, passes over the rows, tokens, and FLOPs (6 a parameter and token)."""
+
+    updates: int
+    passes: int
+    tokens: int
+    flops: float
 
 
 @dataclass(frozen=True)
@@ -112,9 +123,7 @@ def plan_job(config: RunConfig, target: Path) -> list[tuple[str, str]]:
     settings = config.finetune
     task, pretrained = open_inputs(config)
     encoded = encode_splits(task, pretrained)
-    rows = encoded["train"].rows
-    tokens = sum(len(ids) for row in rows for key, ids in row.items() if key.endswith("input_ids"))
-    course = Course.of(len(rows), settings)
+    price = training_cost(encoded["train"].rows, settings, pretrained)
     done = already_done(config, target)
     cut = ", ".join(f"{split} {part.cut:,}" for split, part in encoded.items())
     windows = ", ".join(f"{split} {len(part.rows):,}" for split, part in encoded.items())
@@ -124,10 +133,17 @@ def plan_job(config: RunConfig, target: Path) -> list[tuple[str, str]]:
         *task.describe(),
         (f"rows of {settings.max_length} tokens", windows),
         ("cut", f"{cut} examples"),
-        ("batches", f"{course.updates:,} of {settings.batch_size} rows"),
-        ("tokens", f"{tokens * course.passes:,} in {course.passes} passes"),
-        ("FLOPs", f"{6 * pretrained.parameters * tokens * course.passes:.2e}, by 6 a parameter and token"),
+        ("batches", f"{price.updates:,} of {settings.batch_size} rows"),
+        ("tokens", f"{price.tokens:,} in {price.passes} passes"),
+        ("FLOPs", f"{price.flops:.2e}, by 6 a parameter and token"),
     ]
+
+
+def training_cost(rows: Sequence[Row], settings: FinetuneConfig, pretrained: Pretrained) -> Cost:
+    """Of training on these rows; scoring dev and test comes on top."""
+    course = Course.of(len(rows), settings)
+    tokens = course.passes * sum(len(ids) for row in rows for key, ids in row.items() if key.endswith("input_ids"))
+    return Cost(course.updates, course.passes, tokens, 6.0 * pretrained.parameters * tokens)
 
 
 def open_inputs(config: RunConfig) -> tuple[Task, Pretrained]:

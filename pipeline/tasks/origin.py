@@ -9,7 +9,11 @@ from pipeline.tasks.pretrained import pretrained_path
 
 def origin_tags(config: RunConfig) -> dict[str, str]:
     """{export,pretrain,preprocess}_run_id of the run whose export it is, where it is one of ours; NAME_sha256."""
-    origin = RunFolder(pretrained_path(config).resolve().parent.parent)
-    runs = {f"{stage}_run_id": read_run_id(origin, stage) for stage in ("preprocess", "pretrain", "export")}
     digests = {f"{key.removeprefix('finetune.')}_sha256": value for key, value in input_digests(config).items()}
-    return {key: value for key, value in runs.items() if value} | digests
+    return run_tags(RunFolder(pretrained_path(config).resolve().parent.parent)) | digests
+
+
+def run_tags(folder: RunFolder) -> dict[str, str]:
+    """{export,pretrain,preprocess}_run_id of a run of ours, as far as they are known."""
+    runs = {f"{stage}_run_id": read_run_id(folder, stage) for stage in ("preprocess", "pretrain", "export")}
+    return {key: value for key, value in runs.items() if value}

@@ -13,7 +13,7 @@ import transformers
 from torch import nn
 
 from pipeline.base.config import RunConfig
-from pipeline.base.errors import UserError
+from pipeline.base.errors import UserError, first_line
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.task_sections import FinetuneConfig
@@ -72,7 +72,7 @@ def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretr
         with torch.device("meta"):
             model = getattr(transformers, task.auto_class).from_config(config)
     except Exception as error:
-        raise UserError(f"{path} cannot be opened by transformers: {_first_line(error)}") from error
+        raise UserError(f"{path} cannot be opened by transformers: {first_line(error)}") from error
     _check(path, model, config, tokenizer, settings.max_length)
     return Pretrained(path, config, tokenizer, sum(p.numel() for p in model.parameters()), settings.weights)
 
@@ -103,7 +103,9 @@ def _random(pretrained: Pretrained, auto_class: str) -> Any:
 
 def _whole_body(pretrained: Pretrained, auto_class: str) -> Any:
     """The folder's weights, none of the body's missing."""
-    model, report = _from_folder(pretrained.path, auto_class, config=pretrained.config, ignore_mismatched_sizes=True)
+    model, report = from_folder(
+        pretrained.path, auto_class, str(pretrained.path), config=pretrained.config, ignore_mismatched_sizes=True
+    )
     prefix = model.base_model_prefix
     absent = {str(key) for key in report["missing_keys"]} | {str(found[0]) for found in report["mismatched_keys"]}
     body = [k for k in absent if k.startswith(f"{prefix}.") or not hasattr(model, prefix)]
@@ -121,7 +123,7 @@ def reload_model(path: Path, auto_class: str, device: torch.device) -> tuple[Any
     quiet_transformers()
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is no Hugging Face folder (it has no config.json). Give a task's folder `model`.")
-    model, report = _from_folder(path, auto_class)
+    model, report = from_folder(path, auto_class, str(path))
     if report["missing_keys"]:
         raise UserError(
             f"{path} is not fine-tuned for this task: it has no {sorted(map(str, report['missing_keys']))[0]}."
@@ -134,11 +136,23 @@ def open_tokenizer(path: Path) -> Any:
     try:
         return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:
-        raise UserError(f"the tokenizer of {path} cannot be opened by transformers: {_first_line(error)}") from error
+        raise UserError(f"the tokenizer of {path} cannot be opened by transformers: {first_line(error)}") from error
 
 
-def _from_folder(path: Path, auto_class: str, **options: Any) -> tuple[Any, dict[str, Any]]:
-    """from_pretrained with its report of missing keys; eager attention, whose kernels are the same everywhere."""
+def open_config_and_tokenizer(path: Path, where: str) -> tuple[Any, Any]:
+    """Of a folder of transformers. where: what messages call it. Raises UserError."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        return config, transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:
+        raise UserError(f"{where} cannot be opened by transformers: {first_line(error)}") from error
+
+
+def from_folder(path: Path, auto_class: str, where: str, **options: Any) -> tuple[Any, dict[str, Any]]:
+    """from_pretrained in fp32 with its report of missing keys; eager attention is the same everywhere.
+
+    where: what messages call the folder. Raises UserError.
+    """
     try:
         model, report = getattr(transformers, auto_class).from_pretrained(
             path,
@@ -149,7 +163,7 @@ def _from_folder(path: Path, auto_class: str, **options: Any) -> tuple[Any, dict
             **options,
         )
     except Exception as error:
-        raise UserError(f"{path} cannot be loaded by transformers: {_first_line(error)}") from error
+        raise UserError(f"{where} cannot be loaded by transformers: {first_line(error)}") from error
     return model, report
 
 
@@ -204,7 +218,3 @@ def _check(path: Path, model: nn.Module, config: Any, tokenizer: Any, max_length
         )
     if tokenizer.pad_token_id is None:
         raise UserError(f"{path}: the tokenizer has no padding token. Add one to its tokenizer_config.json.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from pipeline.base.signals import caught
+
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -17,9 +19,5 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
         came.append(number)
         signal.signal(number, signal.SIG_DFL)
 
-    before = {number: signal.signal(number, note) for number in SIGNALS}
-    try:
+    with caught(SIGNALS, note):
         yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

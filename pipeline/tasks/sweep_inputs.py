@@ -6,8 +6,7 @@ from pathlib import Path
 from pipeline.base.config import RunConfig
 from pipeline.base.run_folder import RunFolder
 from pipeline.tasks.families.base import Encoded, Task, open_task
-from pipeline.tasks.job import finished
-from pipeline.tasks.loop import Course
+from pipeline.tasks.job import Cost, finished, training_cost
 from pipeline.tasks.pretrained import Pretrained, open_pretrained, pretrained_path
 from pipeline.tasks.spread import refuse_single
 from pipeline.tasks.subsets import stratified_order
@@ -26,15 +25,6 @@ class Inputs:
     """Names of the jobs that are finished."""
     encoded: dict[tuple[str, Path], Encoded] = field(default_factory=dict)
     """Training rows by task and export's path, as far as they have been asked for."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one job."""
-
-    updates: int
-    tokens: int
-    flops: float
 
 
 def open_sweep(config: RunConfig) -> Inputs:
@@ -57,7 +47,7 @@ def open_sweep(config: RunConfig) -> Inputs:
 
 
 def cost(inputs: Inputs, job: Job) -> Cost:
-    """Updates, tokens and FLOPs (6 a parameter and token) of training; scoring dev and test comes on top."""
+    """What a job's training costs."""
     task, pretrained = inputs.tasks[job.task], inputs.pretrained[job.export, job.task]
     key = (job.task, pretrained.path)
     if key not in inputs.encoded:
@@ -66,6 +56,4 @@ def cost(inputs: Inputs, job: Job) -> Cost:
     total = len(task.examples["train"])
     chosen = set(stratified_order(task.strata(), total, job.seed)[: settings.max_train_examples or total])
     rows = [row for row, owner in zip(encoded.rows, encoded.owners, strict=True) if owner in chosen]
-    course = Course.of(len(rows), settings)
-    tokens = course.passes * sum(len(ids) for row in rows for name, ids in row.items() if name.endswith("input_ids"))
-    return Cost(course.updates, tokens, 6.0 * pretrained.parameters * tokens)
+    return training_cost(rows, settings, pretrained)

@@ -30,6 +30,12 @@ class Failure:
     defect: bool
     """Whether it is this program's, and not a person's to mend."""
 
+    @classmethod
+    def of(cls, error: Exception) -> "Failure":
+        """The error as a value, of a defect with its traceback."""
+        defect = not isinstance(error, UserError)
+        return cls("".join(traceback.format_exception(error)) if defect else str(error), defect)
+
 
 def fine_tune_one(values: dict[str, Any], target: str, journal: str) -> Failure | None:
     """Fine-tunes by the config's plain values into `target`; what is wrong comes back instead of being raised."""
@@ -40,12 +46,9 @@ def fine_tune_one(values: dict[str, Any], target: str, journal: str) -> Failure 
     points.params(flatten({"finetune": config.finetune.model_dump(mode="json"), "seed": config.seed}))
     try:
         fine_tune(config, Path(target), points)
-    except UserError as error:
+    except Exception as error:
         points.status("FAILED")
-        return Failure(str(error), defect=False)
-    except Exception:
-        points.status("FAILED")
-        return Failure(traceback.format_exc(), defect=True)
+        return Failure.of(error)
     else:
         points.status("FINISHED")
         return None
@@ -67,10 +70,8 @@ def count_words(values: dict[str, Any], path: str) -> Failure | None:
         found = bag_of_words(limited(open_task(config.finetune), config.finetune, config.seed))
         reached = {"examples": found.examples, "figures": found.figures} if found else {"examples": 0, "figures": {}}
         write_json(file, made | reached)
-    except UserError as error:
-        return Failure(str(error), defect=False)
-    except Exception:
-        return Failure(traceback.format_exc(), defect=True)
+    except Exception as error:
+        return Failure.of(error)
     return None
 
 

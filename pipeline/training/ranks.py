@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.base.errors import UserError
+from pipeline.base.signals import caught
 from pipeline.training.launcher import LauncherWatch
 
 T = TypeVar("T")
@@ -103,12 +104,8 @@ class Ranks:
     @contextmanager
     def stopped_by_signals(self) -> Iterator[None]:
         """While it holds, SIGTERM, SIGINT and SIGUSR1 ask for a stop. Main thread only."""
-        before = {number: signal.signal(number, self.stop) for number in STOP_SIGNALS}
-        try:
+        with caught(STOP_SIGNALS, self.stop):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _gather(self, value: str | None) -> list[str | None]:
         if self.world == 1:

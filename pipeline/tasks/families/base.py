@@ -63,8 +63,11 @@ class Task(ABC):
     quick: bool = False
     """Set by the loop while it only compares epochs: `outputs` may then be cheaper."""
 
-    def __init__(self, settings: FinetuneConfig, examples: dict[str, list[Any]]) -> None:
+    def __init__(self, settings: FinetuneConfig, examples: dict[str, list[Any]], labels: Sequence[str] = ()) -> None:
         self.settings, self.examples = settings, examples
+        self.labels = list(labels)
+        """In the order of the network's outputs; [] of a task that has none."""
+        self.label_places = {label: place for place, label in enumerate(labels)}
 
     @classmethod
     @abstractmethod

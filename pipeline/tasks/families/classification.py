@@ -14,7 +14,8 @@ from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import Batch
 from pipeline.tasks.formats.fields import choices, label_of
 from pipeline.tasks.metrics import classification_metrics
-from pipeline.tasks.text_task import Example, SequenceTask, check_same_kind, read_examples
+from pipeline.tasks.pooling import pool_chances
+from pipeline.tasks.text_task import SequenceTask, check_same_kind, read_examples
 
 SHOWN_LABELS = 20
 
@@ -24,13 +25,6 @@ class Classification(SequenceTask):
 
     selection = "accuracy"
     headline = ("accuracy", "f1", "matthews")
-
-    def __init__(
-        self, settings: FinetuneConfig, examples: dict[str, list[Example]], labels: Sequence[str] = ()
-    ) -> None:
-        super().__init__(settings, examples)
-        self.labels = list(labels)
-        self._index = {label: index for index, label in enumerate(labels)}
 
     @classmethod
     def open(
@@ -74,13 +68,13 @@ class Classification(SequenceTask):
         return {
             "num_labels": len(self.labels),
             "id2label": dict(enumerate(self.labels)),
-            "label2id": dict(self._index),
+            "label2id": dict(self.label_places),
             "problem_type": "single_label_classification",
         }
 
     def targets(self, split: str) -> list[int]:
         """Places of the labels."""
-        return [self._index[example.answer] for example in self.examples[split]]
+        return [self.label_places[example.answer] for example in self.examples[split]]
 
     def strata(self) -> list[Hashable]:
         """The label of each training example."""
@@ -93,10 +87,7 @@ class Classification(SequenceTask):
 
     def pool(self, logits: Tensor) -> Tensor:
         """(windows, labels) to log-probabilities (labels,): their mean, or those of the surest window."""
-        chances = logits.double().log_softmax(-1)
-        if self.settings.pooling == "max":
-            return chances[chances.max(-1).values.argmax()]
-        return chances.mean(0).log_softmax(-1)
+        return pool_chances(logits.double().log_softmax(-1), self.settings.pooling)
 
     def metrics(self, split: str, decisions: Sequence[Tensor]) -> dict[str, float]:
         """accuracy, f1 (of the second label when there are two, else macro), matthews; and the loss in nats."""
@@ -110,7 +101,7 @@ class Classification(SequenceTask):
             return {}
         counts = Counter(example.answer for example in self.examples["train"])
         commonest = max(self.labels, key=lambda label: counts[label])
-        return self.plain_metrics(split, [self._index[commonest]] * len(self.examples[split]))
+        return self.plain_metrics(split, [self.label_places[commonest]] * len(self.examples[split]))
 
     def plain_metrics(self, split: str, answers: Sequence[Any]) -> dict[str, float]:
         """accuracy, f1, matthews of label places."""

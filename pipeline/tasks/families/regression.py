@@ -17,6 +17,7 @@ from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import Batch
 from pipeline.tasks.formats.fields import choices, score_of
 from pipeline.tasks.metrics import correlations
+from pipeline.tasks.pooling import pool_scores
 from pipeline.tasks.text_task import SCORE, SequenceTask, check_same_kind, read_examples
 
 LABEL = "score"
@@ -70,8 +71,7 @@ class Regression(SequenceTask):
 
     def pool(self, logits: Tensor) -> Tensor:
         """(windows, 1) to a score (): the mean, or the largest."""
-        scores = logits.double().squeeze(-1)
-        return scores.max() if self.settings.pooling == "max" else scores.mean()
+        return pool_scores(logits.double().squeeze(-1), self.settings.pooling)
 
     def metrics(self, split: str, decisions: Sequence[Tensor]) -> dict[str, float]:
         """pearson, spearman and mean squared error."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.encoding import check_stride
 from pipeline.tasks.families.base import Batch, Encoded, Row, Task
 from pipeline.tasks.formats.fields import choices, strings_of
 from pipeline.tasks.formats.reading import read_records
@@ -51,13 +52,6 @@ class Tagging(Task):
     selection = "f1"
     headline = ("f1", "precision", "recall")
     pipeline_name = "token-classification"
-
-    def __init__(
-        self, settings: FinetuneConfig, examples: dict[str, list[Example]], labels: Sequence[str] = ()
-    ) -> None:
-        super().__init__(settings, examples)
-        self.labels = list(labels)
-        self._index = {label: index for index, label in enumerate(labels)}
 
     @classmethod
     def open(
@@ -95,7 +89,7 @@ class Tagging(Task):
     def head_config(self) -> dict[str, Any]:
         """Tags both ways, so that pipeline("token-classification") shows them."""
         names = dict(enumerate(self.labels))
-        return {"num_labels": len(self.labels), "id2label": names, "label2id": dict(self._index)}
+        return {"num_labels": len(self.labels), "id2label": names, "label2id": dict(self.label_places)}
 
     def encode(self, split: str, tokenizer: Any) -> EncodedTags:
         """Rows of running text; targets are the tag's place for a piece in which a word begins, else -100."""
@@ -105,9 +99,9 @@ class Tagging(Task):
         owners: list[int] = []
         places: list[list[tuple[int, int] | None]] = []
         whole = settings.long_text == "windows"
-        room = settings.max_length - tokenizer.num_special_tokens_to_add(pair=False)
-        if whole and settings.stride >= room:
-            raise UserError(f"finetune.stride {settings.stride} leaves no room in windows: set it below {room}.")
+        if whole:
+            room = settings.max_length - tokenizer.num_special_tokens_to_add(pair=False)
+            check_stride(settings.stride, room, settings.max_length)
         cut = 0
         for number, example in enumerate(self.examples[split]):
             found = windows(tokenizer, example.tokens, settings.max_length, settings.stride if whole else 0)
@@ -184,7 +178,7 @@ class Tagging(Task):
         ]
 
     def _targets(self, window: Window, example: Example) -> list[int]:
-        return [self._index[example.tags[begun[0]]] if begun else IGNORED for begun in window.begins]
+        return [self.label_places[example.tags[begun[0]]] if begun else IGNORED for begun in window.begins]
 
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:

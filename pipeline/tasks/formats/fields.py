@@ -23,13 +23,16 @@ def field_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
     return field
 
 
-def text_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
-    """The record's text: the first of `fields` that it has. UserError when it is missing, not a string, or blank."""
+def text_of(record: dict[str, Any], fields: Sequence[str], place: str, *, blank: bool = False) -> str:
+    """The record's text: the first of `fields` that it has. UserError when it is missing or not a string.
+
+    Or without a visible character, unless it may be `blank`.
+    """
     field = field_of(record, fields, place)
     text = record[field]
     if not isinstance(text, str):
         raise UserError(f"{place}: {field!r} is {kind_of(text)}, not a string.")
-    if all(unicodedata.category(character) in _INVISIBLE for character in text):
+    if not blank and all(unicodedata.category(character) in _INVISIBLE for character in text):
         raise UserError(f"{place}: {field!r} has no visible character.")
     check_characters(text, field, place)
     return text
