@@ -79,7 +79,7 @@ def test_figures_are_written_linked_and_not_made_twice(tmp_path: Path, capsys: p
     ):
         assert part in printed
     run_id = read_run_id(RunFolder(tmp_path / "run"), "evaluate")
-    tracked = mlflow.MlflowClient("sqlite:///mlflow.db").get_run(str(run_id))
+    tracked = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(str(run_id))
     assert tracked.data.tags["pretrain_run_id"] == "the-run-that-trained-it"
     assert tracked.data.tags["checkpoint_sha256"] == sha256_file(checkpoint / "manifest.json")
     assert tracked.data.metrics["eval/discriminator/auc"] == figures["eval/discriminator/auc"]

@@ -82,7 +82,7 @@ def test_figures_are_the_librarys_and_the_same_again_does_nothing(
     assert found["trivial"]["accuracy"] == max(map(gold.count, LABELS)) / len(gold)
     assert len((task / "evaluation-new.jsonl").read_text().splitlines()) == 40
     run_id = read_run_id(RunFolder(tmp_path / "run"), "evaluate-toy")
-    tracked = mlflow.MlflowClient("sqlite:///mlflow.db").get_run(str(run_id))
+    tracked = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").get_run(str(run_id))
     assert tracked.data.metrics["evaluate/toy/new/accuracy"] == found["metrics"]["accuracy"]
     assert tracked.data.tags["data_sha256"] == found["data_sha256"]
 
