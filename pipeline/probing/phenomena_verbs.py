@@ -100,13 +100,13 @@ def negative_polarity() -> list[Sentences]:
 
 
 def wh_and_gap() -> list[Sentences]:
-    """The teacher knows what / *that the boy had found: a missing object needs its question word."""
-    grid = product(_NAMES, _KNOWS, _NAMES, _NEEDS_OBJECT)
-    return choose(
-        (
-            (sentence("the", a, k, "what the", b, v), sentence("the", a, k, "that the", b, v))
+    """The teacher knows what / *that the boy had found; … that / *what the boy had found the key."""
+    grid = [(a, k, b, v) for a, k, b, v in product(_NAMES, _KNOWS, _NAMES, _NEEDS_OBJECT) if a != b]
+
+    def pairs(right: str, wrong: str, rest: tuple[str, ...]) -> list[Sentences]:
+        return [
+            (sentence("the", a, k, right, "the", b, v, *rest), sentence("the", a, k, wrong, "the", b, v, *rest))
             for a, k, b, v in grid
-            if a != b
-        ),
-        PAIRS,
-    )
+        ]
+
+    return halves(pairs("what", "that", ()), pairs("that", "what", ("the key",)))
