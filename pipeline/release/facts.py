@@ -12,6 +12,9 @@ from pipeline.base.run_folder import RunFolder, tokenizer_file
 from pipeline.training.checkpoint import TrainState, read_checkpoint_config, read_state
 from pipeline.vocabulary.reading import load_codec
 
+FIRST_WEIGHTS = "init_"
+"""How the tags of what a run started from begin."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -42,8 +45,9 @@ class Facts:
         return max(self.config.data.sequence_length, min(before, self.config.model.max_positions))
 
     def tags(self) -> dict[str, str]:
-        """Runs and digests that the export comes from."""
-        return {
+        """Runs and digests that the export comes from; init_NAME_sha256 of what the first weights were taken from."""
+        sources = (self.initial or {}).get("sources", {})
+        return {f"{FIRST_WEIGHTS}{name}_sha256": str(source["sha256"]) for name, source in sources.items()} | {
             "pretrain_run_id": self.pretrain_run_id,
             "checkpoint": self.checkpoint.name,
             "checkpoint_sha256": self.sha256,

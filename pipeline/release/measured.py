@@ -130,6 +130,8 @@ def _corpus(records: Records) -> str:
     if records.tokens_seen and tokens:
         rows.append(("passes over it", f"{records.tokens_seen / tokens:.2f}"))
     text = table(("", ""), rows)
+    if records.continued:
+        text = f"Of this run; what its first weights were trained on before (see Origin) is not counted here.\n\n{text}"
     inputs = sorted(corpus.get("inputs", []), key=lambda one: -one["characters"])
     if not inputs:
         return f"{text}\n\nBy input file: not recorded."

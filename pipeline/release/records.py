@@ -13,10 +13,11 @@ import yaml
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
 from pipeline.base.run_folder import RunFolder
-from pipeline.release.facts import last_evaluation
+from pipeline.release.facts import FIRST_WEIGHTS, last_evaluation
 
 PAIRS = "evaluation-pairs.json"
 EVALUATION = "evaluation.json"
+EVALUATIONS = "evaluations"
 MANY = 1000
 """Most metrics.json files that are looked at."""
 
@@ -34,12 +35,17 @@ class Records:
     pairs: dict[str, Any]
     """Sets of pairs by name, as evaluation-pairs.json has them, where this network scored them."""
     tasks: dict[str, dict[str, Any]]
-    """metrics.json of tasks fine-tuned from these weights, by their folder below finetune/."""
+    """metrics.json of tasks fine-tuned from these weights, by their folder below finetune/.
+
+    Under EVALUATIONS each has what evaluate.py found of its model on other files, by the file's name.
+    """
     random: dict[str, dict[str, Any]]
     """The same for the same shape from random weights."""
     corpus: dict[str, Any] | None
     """data/statistics.json."""
     tokens_seen: int | None
+    continued: bool
+    """Whether the run started from given weights, which had seen other data before."""
 
 
 def gather_records(folder: RunFolder, network: Path, name: str, mark: dict[str, Any]) -> Records:
@@ -58,6 +64,7 @@ def gather_records(folder: RunFolder, network: Path, name: str, mark: dict[str, 
         random={key: value for key, value in tasks.items() if _setting(value, "weights") == "random"},
         corpus=_corpus(folder, mark),
         tokens_seen=mark.get("tokens_seen"),
+        continued=any(key.startswith(FIRST_WEIGHTS) for key in mark),
     )
 
 
@@ -83,8 +90,26 @@ def _tasks(root: Path, weights: str) -> dict[str, dict[str, Any]]:
             continue
         metrics = _read(path)
         if _dict(metrics.get("inputs")).get("finetune.export") == weights:
-            found[place] = metrics
+            found[place] = metrics | {EVALUATIONS: _evaluations(path.parent)}
     return dict(sorted(found.items()))
+
+
+def _evaluations(task: Path) -> dict[str, dict[str, Any]]:
+    """What evaluate.py found of the model, or of the models of all seeds, that lie in the folder now; by the file."""
+    read = {path: _read(path) for path in sorted(task.glob("evaluation-*.json"))}
+    wanted = {path: _dict(one.get("models_sha256")) or {"": one.get("model_sha256")} for path, one in read.items()}
+    folders = {name for digests in wanted.values() for name in digests}
+    there = {name: _digest(task / name / "model") for name in folders}
+    return {
+        path.stem.removeprefix("evaluation-"): read[path]
+        for path, digests in wanted.items()
+        if all(digest and digest == there[name] for name, digest in digests.items())
+    }
+
+
+def _digest(model: Path) -> str:
+    """sha256 of a fine-tuned model's weights, as the evaluation has it."""
+    return " ".join(sha256_file(file) for file in sorted(model.glob("*.safetensors")))
 
 
 def _corpus(folder: RunFolder, mark: dict[str, Any]) -> dict[str, Any] | None:

@@ -109,9 +109,60 @@ def test_records_are_shown(folder: RunFolder) -> None:
     failures = section(card, "Known failures")
     assert "No better than chance on these phenomena of `g`: hard (0.40)" in failures
     assert "Follows gender stereotypes of `b` (0.70 of the pairs)" in failures
-    assert "Task `weak`: accuracy 0.580 is no better than the trivial answer (0.600)." in failures
+    assert "Task `weak`, test: accuracy 0.580 is no better than the trivial answer (0.600)." in failures
     assert "`good`" not in failures
     assert "nothing is known" not in failures
+
+
+def write_evaluation(run: RunFolder, task: str, file: str, data: str, accuracy: float, **more: Any) -> None:
+    """evaluation-FILE.json of the model in the task's folder as it is now."""
+    model = run.finetune / task / "model" / "model.safetensors"
+    model.parent.mkdir(exist_ok=True)
+    model.write_bytes(task.encode())
+    found = {"data_sha256": data, "model_sha256": sha256_file(model), "read": {"stride": 8, "batch_size": 4}}
+    found |= {"metrics": {"accuracy": accuracy, "loss": 0.5}, "trivial": {"accuracy": 0.6}}
+    write_json(run.finetune / task / f"evaluation-{file}.json", found | more)
+
+
+def test_files_that_a_task_was_evaluated_on_are_shown(folder: RunFolder) -> None:
+    """Beside random weights' figures on the same content only; none of a model that is there no more."""
+    settings = {"finetune.weights": "pretrained", "finetune.stride": 8}
+    write_task(folder, "good", 0.9, settings=settings)
+    write_task(folder, "control", 0.7, settings=settings | {"finetune.weights": "random"})
+    write_evaluation(folder, "good", "test", "t", 0.55)
+    write_evaluation(folder, "good", "new", "n", 0.8, read={"stride": 4, "batch_size": 1})
+    write_evaluation(folder, "good", "stale", "s", 0.99, model_sha256="0" * 64)
+    write_evaluation(folder, "control", "test", "t", 0.5)
+    write_evaluation(folder, "control", "new", "n", 0.4)
+    write_task(folder, "many", 0.9, **{"seeds": [3, 4], "finetune/many/accuracy/std": 0.01})
+    digests = {}
+    for seed in ("seed-3", "seed-4"):
+        model = folder.finetune / "many" / seed / "model" / "model.safetensors"
+        model.parent.mkdir(parents=True)
+        model.write_bytes(seed.encode())
+        digests[seed] = sha256_file(model)
+    joint = {"models_sha256": digests, "seeds": [3, 4], "metrics": {"accuracy": 0.7}, "trivial": {"accuracy": 0.6}}
+    write_json(folder.finetune / "many" / "evaluation-test.json", joint | {"spread": {"accuracy": {"std": 0.03}}})
+    write_json(folder.finetune / "many" / "evaluation-old.json", joint | {"models_sha256": digests | {"seed-4": "0"}})
+    card = card_of(folder)
+    tasks = section(card, "Fine-tuned tasks")
+    assert "| `good` | file `test` | 9 | accuracy | 0.5500 | 0.6000 | not measured | 0.5000 |" in tasks
+    assert "| `good` | file `new`, stride 4 | 9 | accuracy | 0.8000 | 0.6000 | not measured | not measured |" in tasks
+    assert "| `many` | test | 9 | accuracy | 0.9000 ± 0.0100, 2 seeds |" in tasks
+    assert "| `many` | file `test` | 9 | accuracy | 0.7000 ± 0.0300, 2 seeds | 0.6000 |" in tasks
+    assert "stale" not in tasks
+    assert "`old`" not in tasks
+    told = "Task `good`, file `test`: accuracy 0.550 is no better than the trivial answer (0.600)."
+    assert told in section(card, "Known failures")
+
+
+def test_a_continued_runs_corpus_is_not_all_that_it_saw(folder: RunFolder) -> None:
+    write_json(folder.statistics, {"documents": 3, "characters": 40, "tokens": 100})
+    said = "what its first weights were trained on before (see Origin) is not counted here"
+    assert said not in section(card_of(folder), "Corpus")
+    mark = json.loads((folder.export / "export.json").read_text())
+    write_json(folder.export / "export.json", mark | {"init_checkpoint_sha256": "e" * 64})
+    assert said in section(card_of(folder), "Corpus")
 
 
 def test_records_of_other_weights_and_damaged_ones_are_left_out(folder: RunFolder) -> None:
