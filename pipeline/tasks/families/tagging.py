@@ -19,8 +19,9 @@ from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import check_stride
 from pipeline.tasks.families.base import Batch, Encoded, Row, Task
+from pipeline.tasks.formats.conll import LINES
 from pipeline.tasks.formats.fields import choices, strings_of
-from pipeline.tasks.formats.reading import read_records
+from pipeline.tasks.formats.reading import format_of, read_records
 from pipeline.tasks.tagging_text import Window, deciding, windows
 
 TOKENS, TAGS = ("tokens", "words"), ("tags", "ner_tags", "labels")
@@ -36,6 +37,13 @@ class Example:
     line: int
     tokens: list[str]
     tags: list[str]
+    token_lines: list[int] | None = None
+    """The line of each token, in a CoNLL file."""
+
+    def where(self, path: Path, token: int) -> str:
+        """For messages: file and line of a token (from 0), and the tag that it has there."""
+        line = self.token_lines[token] if self.token_lines else self.line
+        return f"{path}:{line}: the tag {self.tags[token]!r} of token {token + 1}"
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,10 @@ class Tagging(Task):
                 raise UserError(f"{files['train']}: every tag is O; there is nothing to learn.")
         for split, path in files.items():
             for example in examples[split]:
-                new = next((tag for tag in example.tags if tag not in labels), None)
+                new = next((place for place, tag in enumerate(example.tags) if tag not in labels), None)
                 if new is not None:
                     raise UserError(
-                        f"{path}:{example.line}: the tag {new!r} does not occur in {files.get('train', 'the model')}, "
+                        f"{example.where(path, new)} does not occur in {files.get('train', 'the model')}, "
                         f"which has {', '.join(labels)}. Correct it, or add examples of it to finetune.train."
                     )
         return cls(settings, examples, labels)
@@ -182,14 +190,16 @@ class Tagging(Task):
 
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
-    conll = settings.fields.tokens is not None and settings.fields.tokens.lstrip("-").isdigit()
-    tokens = TOKENS if conll else choices(settings.fields.tokens, TOKENS)
-    tags = TAGS if conll else choices(settings.fields.tags, TAGS)
+    columns = settings.fields.tokens is not None and settings.fields.tokens.lstrip("-").isdigit()
+    tokens = TOKENS if columns else choices(settings.fields.tokens, TOKENS)
+    tags = TAGS if columns else choices(settings.fields.tags, TAGS)
+    conll = format_of(path, settings) == "conll"
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
-        example = Example(line, strings_of(record, tokens, place), strings_of(record, tags, place))
-        _check(example, place)
+        lines = record[LINES] if conll else None
+        example = Example(line, strings_of(record, tokens, place), strings_of(record, tags, place), lines)
+        _check(example, path)
         examples.append(example)
     if not examples:
         raise UserError(f"{path} holds no record.")
@@ -202,11 +212,12 @@ def _stray(example: Example) -> int:
     return sum(tag.startswith("I-") and before[2:] != tag[2:] for before, tag in pairs)
 
 
-def _check(example: Example, place: str) -> None:
+def _check(example: Example, path: Path) -> None:
+    place = f"{path}:{example.line}"
     if len(example.tokens) != len(example.tags):
         raise UserError(f"{place}: {len(example.tokens)} tokens but {len(example.tags)} tags; each token has one.")
     if not any(token.strip() for token in example.tokens):
         raise UserError(f"{place}: no token has a visible character.")
-    for number, tag in enumerate(example.tags, start=1):
+    for token, tag in enumerate(example.tags):
         if tag != OUTSIDE and not (tag[:2] in ("B-", "I-") and tag[2:]):
-            raise UserError(f"{place}: the tag {tag!r} of token {number} is not IOB2: O, B-KIND or I-KIND.")
+            raise UserError(f"{example.where(path, token)} is not IOB2: O, B-KIND or I-KIND.")

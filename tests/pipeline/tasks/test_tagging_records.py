@@ -1,0 +1,41 @@
+"""Mistakes in files of tagged words: the message names the line that has to be mended, not the record's first."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
+from pipeline.tasks.families.base import open_task
+
+GOOD = "# sentence 1\nAda B-PER\nran O\n\nin O\nRome B-LOC\n"
+
+
+def told(tmp_path: Path, dev: str, name: str = "dev.conll", fields: FieldsConfig | None = None) -> str:
+    """The message about this file, beside a good one for training."""
+    (tmp_path / "train.conll").write_text(GOOD)
+    (tmp_path / name).write_text(dev)
+    settings = FinetuneConfig(family="tagging", train=str(tmp_path / "train.conll"), dev=str(tmp_path / name))
+    with pytest.raises(UserError) as error:
+        open_task(settings.model_copy(update={"fields": fields or FieldsConfig()}))
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("tag", "said"),
+    [
+        ("B-ORG", "the tag 'B-ORG' of token 2 does not occur in {train}, which has O, B-LOC, I-LOC, B-PER, I-PER"),
+        ("PER", "the tag 'PER' of token 2 is not IOB2: O, B-KIND or I-KIND"),
+        ("B-", "the tag 'B-' of token 2 is not IOB2"),
+    ],
+)
+def test_the_token_is_named(tmp_path: Path, tag: str, said: str) -> None:
+    said = said.format(train=tmp_path / "train.conll")
+    lines = f"-DOCSTART- O\n\n# sentence 1\nAda B-PER\n\n# sentence 2\nin O\nBonn {tag}\n. O\n"
+    assert told(tmp_path, lines).startswith(f"{tmp_path / 'dev.conll'}:8: {said}")
+    columns = FieldsConfig(tokens="0", tags="-1")
+    assert told(tmp_path, lines, fields=columns).startswith(f"{tmp_path / 'dev.conll'}:8: {said}")
+    record = {"tokens": ["in", "Bonn", "."], "tags": ["O", tag, "O"], "token_lines": [7, 8, 9]}
+    text = json.dumps({"tokens": ["Ada"], "tags": ["B-PER"]}) + "\n\n" + json.dumps(record) + "\n"
+    assert told(tmp_path, text, "dev.jsonl").startswith(f"{tmp_path / 'dev.jsonl'}:3: {said}")
