@@ -1,152 +1,167 @@
-"""Stage evaluate on a fine-tuned task: its model on another file, with the metrics of its family.
+"""Stage evaluate on a fine-tuned task: its model, or the models of all its seeds, on another file.
 
-Beside the model lie evaluation-FILE.json (figures, digests) and evaluation-FILE.jsonl (predictions). The same model and
-file again: only the table. Labels and settings come from the task's own folder, which may have been moved.
+The figures are those of the task's family; they go into evaluation-FILE.json beside the model and into the model card
+of the export that the task was fine-tuned from. The same models and file again: only the table. Labels and settings
+come from the task's own folder, which may have been moved. One model is loaded at a time.
 """
 
-import copy
+import json
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, write_json
 from pipeline.base.log import get_logger, setup_logging
-from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id, start_run
-from pipeline.tasks.families.base import Task, family_class
-from pipeline.tasks.finished import READING, SPLIT, Finished, file_digest, open_finished, plain_name
+from pipeline.release.refresh import refresh_cards
+from pipeline.stages.evaluate_model import Reading, result_file
+from pipeline.stages.evaluate_seeds import joined, seed_folders
+from pipeline.tasks.finished import SPLIT, open_finished
+from pipeline.tasks.identity import METRICS
 from pipeline.tasks.job import prepare_device
-from pipeline.tasks.loop import FineTuning
-from pipeline.tasks.pretrained import check_positions
-from pipeline.tasks.results import write_predictions
 
-_OWN_ANSWERS = {"classification": "always the file's commonest label", "regression": "always the file's mean score"}
-"""Trivial answers of families that would take them from the training file, which is not at hand."""
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What evaluate.model and evaluate.data name."""
+
+    folder: Path
+    data: Path
+    readings: list[Reading]
+    """One, or one a seed."""
+    seeds: dict[int, Path]
+    """{} where the folder is one fine-tuning."""
+
+    @property
+    def result(self) -> Path:
+        """The file that has the figures of the whole folder."""
+        first = self.readings[0]
+        return result_file(self.folder, self.data, first.facts["data_sha256"]) if self.seeds else first.result
+
+    @property
+    def run(self) -> RunFolder | None:
+        """The run that the folder lies in."""
+        return self.readings[0].finished.run
+
+    def joint(self, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
+        """The evaluation of the whole folder."""
+        return joined(self.seeds, dict(zip(self.seeds, evaluations, strict=True))) if self.seeds else evaluations[0]
 
 
 def run(config: RunConfig) -> None:
     """Predicts, prints the table, writes figures and predictions. Raises UserError."""
-    finished, data = _find_inputs(config)
-    facts = _facts(finished, data)
-    result = _result(finished, data, facts)
-    if (done := _done(result, facts)) is not None:
-        setup_logging(None)
-        return get_logger().info(f"evaluated already: {result}\n{_table(finished, data, done)}")
-    task = finished.open(data)
+    chosen = _choose(config)
+    folder = chosen.run or RunFolder(Path(config.run_dir))
+    setup_logging(None)
+    done = [reading.done() for reading in chosen.readings]
     device = prepare_device(config)
-    model, tokenizer = task.reload(finished.model, device)
-    if finished.settings.max_length > finished.trained_length:
-        check_positions(finished.model, model, finished.settings.max_length)
-    encoded = task.encode(SPLIT, tokenizer)
-    folder = finished.run or RunFolder(Path(config.run_dir))
-    setup_logging(folder)
-    get_logger().info(f"{finished.folder} on {data}, {len(task.examples[SPLIT]):,} examples, on {device.type}")
-    tuning = FineTuning(model, task, {SPLIT: encoded}, tokenizer.pad_token_id)
-    with Progress(len(encoded.rows), "rows", "predicting") as progress:
-        decisions = tuning.predict(SPLIT, advance=progress.advance)
-    evaluation = facts | _figures(task, decisions) | {"cut": encoded.cut, **task.facts()}
-    write_predictions(result.with_suffix(".jsonl"), task.predictions(SPLIT, decisions))
-    write_json(result, evaluation)
-    _track(config, folder, finished, result, evaluation)
-    get_logger().info(f"{_table(finished, data, evaluation)}\nwritten: {result}")
+    evaluations = [
+        found or reading.make(device, _beginning(folder, reading, device))
+        for reading, found in zip(chosen.readings, done, strict=True)
+    ]
+    evaluation = chosen.joint(evaluations)
+    if all(done) and _is_written(chosen.result, evaluation):
+        get_logger().info(f"evaluated already: {chosen.result}\n{_table(chosen, evaluation)}")
+    else:
+        if chosen.seeds:
+            write_json(chosen.result, evaluation)
+        _track(config, folder, chosen, evaluation)
+        get_logger().info(f"{_table(chosen, evaluation)}\nwritten: {chosen.result}")
+    if chosen.run is not None:
+        refresh_cards(chosen.run)
 
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
     """Checks folder and file; what would be predicted."""
-    finished, data = _find_inputs(config)
-    facts = _facts(finished, data)
-    result = _result(finished, data, facts)
-    task = finished.open(data)
-    done = _done(result, facts) is not None
+    chosen = _choose(config)
+    first, left = chosen.readings[0].finished, sum(reading.done() is None for reading in chosen.readings)
+    task = first.open(chosen.data)
+    seeds = f", seeds {', '.join(map(str, chosen.seeds))}" if chosen.seeds else ""
     return [
-        ("model", f"{finished.model} ({finished.settings.family})"),
-        ("file", f"{data}, {len(task.examples[SPLIT]):,} examples"),
+        ("model", f"{first.model if not seeds else chosen.folder} ({first.settings.family}{seeds})"),
+        ("file", f"{chosen.data}, {len(task.examples[SPLIT]):,} examples"),
         *[row for row in task.describe() if row[0] != SPLIT],
-        ("result", f"{result} ({'there already' if done else 'to be made'})"),
+        ("to be read", f"by {left} of {len(chosen.readings)} models"),
+        ("result", str(chosen.result)),
     ]
 
 
-def _find_inputs(config: RunConfig) -> tuple[Finished, Path]:
+def _choose(config: RunConfig) -> _Chosen:
     model, data = config.evaluate.model, config.evaluate.data
     if not model or not data:
         missing, given = ("evaluate.model", "evaluate.data") if data else ("evaluate.data", "evaluate.model")
         raise UserError(f"{given} needs {missing} too: a fine-tuned task's folder, and a file like the task's own.")
-    path = Path(data)
+    path, folder = Path(data), Path(model)
     if not path.exists() and config.finetune.data_folder and not path.is_absolute():
         path = Path(config.finetune.data_folder) / path
-    return open_finished(Path(model), config.finetune, config.given, path), path
+    if folder.name == "model" and not (folder / METRICS).is_file():
+        folder = folder.parent
+    seeds = seed_folders(folder)
+    models = [open_finished(one, config.finetune, config.given, path) for one in seeds.values() or [folder]]
+    return _Chosen(folder, path, [Reading.of(one, path) for one in models], seeds)
 
 
-def _facts(finished: Finished, data: Path) -> dict[str, Any]:
-    """What the figures are of: they are the same whenever this is."""
-    settings = finished.settings
-    read: dict[str, Any] = {"format": settings.format, "fields": settings.fields.model_dump(exclude_none=True)}
-    read |= {key: getattr(settings, key) for key in READING}
-    return {
-        "name": settings.name,
-        "family": settings.family,
-        "data_sha256": file_digest(data),
-        "model_sha256": finished.digest(),
-        "read": read,
-    }
+def _beginning(folder: RunFolder, reading: Reading, device: torch.device) -> Callable[[], None]:
+    """What is done once a reading's inputs are found good: nothing is written before."""
+
+    def begin() -> None:
+        setup_logging(folder)
+        get_logger().info(f"{reading.finished.folder} on {reading.data}, on {device.type}")
+
+    return begin
 
 
-def _result(finished: Finished, data: Path, facts: dict[str, Any]) -> Path:
-    """evaluation-FILE.json, or with the file's digest where another file of that name was evaluated before."""
-    path = finished.folder / f"evaluation-{plain_name(data)}.json"
+def _is_written(result: Path, evaluation: dict[str, Any]) -> bool:
     try:
-        other = read_json(path).get("data_sha256") != facts["data_sha256"]
-    except (UserError, AttributeError):
-        return path
-    return path.with_stem(f"{path.stem}-{facts['data_sha256'][:8]}") if other else path
-
-
-def _done(result: Path, facts: dict[str, Any]) -> dict[str, Any] | None:
-    try:
-        done = read_json(result)
+        return json.dumps(read_json(result)) == json.dumps(evaluation)  # as text: no figure that is NaN equals itself
     except UserError:
-        return None
-    whole = isinstance(done, dict) and done.items() >= facts.items() and result.with_suffix(".jsonl").is_file()
-    return done if whole else None
+        return False
 
 
-def _figures(task: Task, decisions: list[Any]) -> dict[str, Any]:
-    """metrics and trivial: the family's figures and those of the answer that learns nothing."""
-    trivial, what = task.baseline(SPLIT), (type(task).baseline.__doc__ or "").split("\n")[0].strip()
-    if not trivial and task.settings.family in _OWN_ANSWERS:
-        stand_in = copy.copy(task)
-        stand_in.examples = task.examples | {"train": task.examples[SPLIT]}
-        trivial, what = stand_in.baseline(SPLIT), _OWN_ANSWERS[task.settings.family]
-    return {
-        "examples": len(task.examples[SPLIT]),
-        "metrics": task.metrics(SPLIT, decisions),
-        "trivial": trivial,
-        "trivial_answer": what if trivial else None,
-    }
-
-
-def _table(finished: Finished, data: Path, evaluation: dict[str, Any]) -> str:
-    metrics, trivial = evaluation["metrics"], evaluation["trivial"]
-    names = [name for name in family_class(finished.settings.family).headline if name in metrics]
-    names += [name for name in metrics if name not in names]
-    lines = [f"{finished.folder} on {data}, {evaluation['examples']:,} examples"]
-    lines.append(f"  {'figure':<24}{'reached':>9}  {evaluation['trivial_answer'] or 'no trivial answer'}")
-    for name in names:
-        beside = "" if name not in trivial else f"{trivial[name]:.4f}"
-        lines.append(f"  {name:<24}{metrics[name]:>9.4f}  {beside}")
+def _table(chosen: _Chosen, evaluation: dict[str, Any]) -> str:
+    """A line a figure; of several seeds the median, the spread, and the figure of the seed that is best on dev."""
+    seeds = evaluation.get("seeds")
+    told = f", {len(seeds)} seeds, of which {evaluation['best_seed']} is the best on dev" if seeds else ""
+    lines = [f"{chosen.folder} on {chosen.data}, {evaluation['examples']:,} examples{told}"]
+    columns = ("median", "std", "lowest", "highest", "best on dev") if seeds else ("reached",)
+    heads = "".join(f"{name:>{_width(name)}}" for name in columns)
+    lines.append(f"  {'figure':<24}{heads}  {evaluation['trivial_answer'] or 'no trivial answer'}")
+    for name, value in evaluation["metrics"].items():
+        spread = evaluation["spread"][name] if seeds else {}
+        values = [value, *(spread[key] for key in ("std", "min", "max", "best_of_dev") if spread)]
+        shown = "".join(f"{number:>{_width(head)}.4f}" for number, head in zip(values, columns, strict=True))
+        beside = f"{evaluation['trivial'][name]:.4f}" if name in evaluation["trivial"] else ""
+        lines.append(f"  {name:<24}{shown}  {beside}")
     return "\n".join(lines)
 
 
-def _track(config: RunConfig, folder: RunFolder, finished: Finished, result: Path, evaluation: dict[str, Any]) -> None:
-    """Figures as evaluate/NAME/FILE/METRIC in an MLflow run of `folder`."""
-    tags = {key: str(evaluation[key]) for key in ("data_sha256", "model_sha256")}
-    trained = read_run_id(folder, f"finetune-{finished.settings.name}")
+def _width(head: str) -> int:
+    return max(9, len(head) + 2)
+
+
+def _track(config: RunConfig, folder: RunFolder, chosen: _Chosen, evaluation: dict[str, Any]) -> None:
+    """Figures as evaluate/NAME/FILE/METRIC in an MLflow run of `folder`, which is one for each folder below finetune/.
+
+    Of several seeds that is the median, with /std, /min, /max and /best_of_dev beside it.
+    """
+    name = evaluation["name"]
+    place = str(chosen.folder.absolute().relative_to(folder.finetune.absolute())) if chosen.run is not None else name
+    tags = {"data_sha256": evaluation["data_sha256"]}
+    tags |= {f"{seed}_sha256": digest for seed, digest in evaluation.get("models_sha256", {}).items()}
+    tags |= {key: evaluation[key] for key in ("model_sha256",) if key in evaluation}
+    trained = read_run_id(folder, f"finetune-{place}")
     tags |= {"finetune_run_id": trained} if trained else {}
-    file = result.stem.removeprefix("evaluation-")
-    figures = {f"evaluate/{finished.settings.name}/{file}/{k}": v for k, v in evaluation["metrics"].items()}
-    with start_run(config, f"evaluate-{finished.settings.name}", folder, tags) as tracker:
-        tracker.metrics(0, {key: value for key, value in figures.items() if math.isfinite(value)})
-        tracker.artifact(result)
+    figures = dict(evaluation["metrics"])
+    for metric, spread in evaluation.get("spread", {}).items():
+        figures |= {f"{metric}/{key}": value for key, value in spread.items()}
+    file = chosen.result.stem.removeprefix("evaluation-")
+    with start_run(config, f"evaluate-{place}", folder, tags) as tracker:
+        tracker.metrics(0, {f"evaluate/{name}/{file}/{k}": v for k, v in figures.items() if math.isfinite(v)})
+        tracker.artifact(chosen.result)

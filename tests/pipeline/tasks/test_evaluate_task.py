@@ -1,54 +1,17 @@
 """A fine-tuned model on another file: figures, repeated runs, moved folders, settings, mistakes."""
 
 import json
-import random
 import shutil
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import pytest
-import torch
-import transformers
 from sklearn.metrics import accuracy_score
 
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.task_sections import FinetuneConfig
 from pipeline.base.tracking import read_run_id
 from pipeline.command import main
-from pipeline.tasks.pretrained import save_model
-from tests.pipeline.tasks.tiny_folders import tiny_model, tiny_tokenizer
-
-LABELS = ("negative", "positive")
-
-
-def write_task(folder: Path) -> Path:
-    """What finetune leaves of a task of random weights, with long texts read in windows."""
-    config = tiny_model("electra").config
-    config.num_labels, config.id2label = 2, dict(enumerate(LABELS))
-    config.label2id = {label: index for index, label in enumerate(LABELS)}
-    torch.manual_seed(2)
-    model = transformers.ElectraForSequenceClassification(config)
-    for module in model.classifier.modules():
-        if isinstance(module, torch.nn.Linear):
-            torch.nn.init.normal_(module.weight, std=0.5)
-    save_model(model, tiny_tokenizer(), folder / "model", 32)
-    settings = FinetuneConfig(name="toy", family="classification", max_length=32, head="library")
-    described: dict[str, Any] = {"name": "toy", "family": "classification", "labels": list(LABELS)}
-    values = settings.model_dump(mode="json", exclude={"export", "train", "dev", "test", "data_folder"})
-    described["settings"] = {f"finetune.{key}": value for key, value in values.items()} | {"seed": 0}
-    (folder / "metrics.json").write_text(json.dumps(described))
-    return folder
-
-
-def write_file(path: Path, size: int = 40) -> Path:
-    draw = random.Random(0)
-    rows = []
-    for _ in range(size):
-        words = [f"w{draw.randrange(40)}" for _ in range(draw.randrange(3, 50))]
-        rows.append({"text": " ".join(words), "label": draw.choice(LABELS)})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
+from tests.pipeline.tasks.evaluated_folders import LABELS, pipeline_answers, write_file, write_task
 
 
 @pytest.fixture
@@ -74,10 +37,7 @@ def test_figures_are_the_librarys_and_the_same_again_does_nothing(
     assert "accuracy" in capsys.readouterr().out
     result = task / "evaluation-new.json"
     found = json.loads(result.read_text())
-    rows = [json.loads(line) for line in data.read_text().splitlines()]
-    classify = transformers.pipeline("text-classification", str(task / "model"), truncation=True, max_length=32)
-    wanted = [answer["label"] for answer in classify([row["text"] for row in rows])]
-    gold = [row["label"] for row in rows]
+    gold, wanted = pipeline_answers(task / "model", data)
     assert found["metrics"]["accuracy"] == pytest.approx(accuracy_score(gold, wanted))
     assert found["trivial"]["accuracy"] == max(map(gold.count, LABELS)) / len(gold)
     assert len((task / "evaluation-new.jsonl").read_text().splitlines()) == 40
