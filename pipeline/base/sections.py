@@ -36,7 +36,8 @@ class Section(BaseModel):
     @classmethod
     def _true_is_no_number(cls, values: Any) -> Any:
         for name, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, bool) and name in cls.model_fields and cls.model_fields[name].annotation is not bool:
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and field.annotation not in (bool, bool | None):
                 raise ValueError(f"{name} is {str(value).lower()}, which is no value for it")
         return values
 
@@ -64,7 +65,7 @@ class TokenizerConfig(Section):
     vocab_size: Annotated[int, Field(ge=262)] = 32_000
     """Pieces to train: five special ones and 256 bytes among them."""
     path: Place | None = None
-    """An existing SentencePiece model, or a Hugging Face tokenizer.json, to use instead of training one."""
+    """A SentencePiece model, a Hugging Face tokenizer.json or vocab.txt, or its folder; by default one is trained."""
     sample_bytes: Positive = 50_000_000
     """At most that much text trains the vocabulary."""
     character_coverage: Annotated[float, Field(ge=0.98, le=1)] = 0.9995

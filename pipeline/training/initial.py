@@ -24,7 +24,7 @@ from pipeline.training.hf_folder import HuggingFaceFolder
 from pipeline.training.origin import Origin
 from pipeline.training.precision import make_objective
 from pipeline.vocabulary.matching import Vocabulary, file_vocabulary, folder_vocabulary, match_rows, vocabulary_of
-from pipeline.vocabulary.reading import given_file, is_json, load_codec
+from pipeline.vocabulary.reading import given_file, is_hugging_face, load_codec
 
 Report = dict[str, Any]
 HEADS = (
@@ -160,7 +160,7 @@ def _folder_rows(config: RunConfig, folder: HuggingFaceFolder, ours: Vocabulary,
     theirs = folder_vocabulary(folder.path)
     if theirs is None and config.tokenizer.path is not None:
         file = given_file(config.tokenizer.path)
-        if file.is_file() and is_json(file.read_bytes()):
+        if file.is_file() and is_hugging_face(file):
             given = file_vocabulary(file)
             if max(given.rows) < folder.vocab_size:
                 notes.append(f"it has no tokenizer of its own: {file} is taken for it")

@@ -14,11 +14,9 @@ from pathlib import Path
 
 from tokenizers import decoders
 
-from pipeline.base.errors import UserError
-from pipeline.base.files import read_json
 from pipeline.vocabulary.codec import Codec
-from pipeline.vocabulary.reading import BESIDE, is_json, read_renumbered
-from pipeline.vocabulary.renumber import ROLES, special_names
+from pipeline.vocabulary.reading import is_json, read_renumbered
+from pipeline.vocabulary.renumber import ROLES
 from pipeline.vocabulary.tokenizer_json import TokenizerCodec
 
 SPACE = "\u2581"
@@ -44,7 +42,7 @@ def vocabulary_of(codec: Codec) -> Vocabulary:
 
 
 def file_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary of a tokenizer.json as it was before we renumbered it. Raises UserError."""
+    """The vocabulary of a tokenizer.json or vocab.txt as it was before we renumbered it. Raises UserError."""
     renumbered = read_renumbered(path)
     codec = TokenizerCodec(renumbered.model, str(path))
     return Vocabulary(codec.pieces(), renumbered.order, _convention(codec.model))
@@ -52,21 +50,10 @@ def file_vocabulary(path: Path) -> Vocabulary:
 
 def folder_vocabulary(folder: Path) -> Vocabulary | None:
     """That of a Hugging Face folder: tokenizer.json, else the vocab.txt of WordPiece; None where there is neither."""
-    if (folder / "tokenizer.json").is_file():
-        return file_vocabulary(folder / "tokenizer.json")
-    if not (folder / "vocab.txt").is_file():
-        return None
-    lines = (folder / "vocab.txt").read_text(encoding="utf-8", errors="replace").split("\n")
-    pieces = [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
-    rows = {piece: row for row, piece in enumerate(pieces)}
-    beside = [read_json(folder / name) for name in BESIDE if (folder / name).is_file()]
-    names = special_names(rows, beside)
-    missing = [role for role, name in zip(ROLES, names, strict=True) if name is None]
-    if missing:
-        raise UserError(f"{folder / 'vocab.txt'} has no token for {' and '.join(missing)}.")
-    special = [rows[name] for name in names if name is not None]
-    order = special + [row for row in range(len(pieces)) if row not in set(special)]
-    return Vocabulary([pieces[row] for row in order], order, WORDPIECE)
+    for name in (TokenizerCodec.file_name, "vocab.txt"):
+        if (folder / name).is_file():
+            return file_vocabulary(folder / name)
+    return None
 
 
 def match_rows(ours: Vocabulary, theirs: Vocabulary) -> list[int]:

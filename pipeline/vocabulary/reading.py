@@ -1,11 +1,12 @@
-"""Tokenizer files: which of the two kinds one is, a run's own, and one that the user gives (tokenizer.path).
+"""Tokenizer files: which of the kinds one is, a run's own, and one that the user gives (tokenizer.path).
 
-A run's own file has our special ids already; a given tokenizer.json is renumbered on reading, so digests are always of
-what it becomes.
+A run's own file is a SentencePiece model or a tokenizer.json and has our special ids already; a given tokenizer.json or
+vocab.txt is renumbered on reading, so digests are always of what it becomes.
 """
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json
@@ -13,9 +14,12 @@ from pipeline.base.log import get_logger
 from pipeline.vocabulary.codec import Codec, SentencePieceCodec
 from pipeline.vocabulary.renumber import Renumbered, renumber
 from pipeline.vocabulary.tokenizer_json import TokenizerCodec
+from pipeline.vocabulary.vocab_txt import SUFFIX, word_piece_json
 
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json")
-"""Files beside a tokenizer.json that name its special tokens."""
+"""Files beside a tokenizer.json or vocab.txt that name its special tokens."""
+FILES = (TokenizerCodec.file_name, SentencePieceCodec.file_name, f"vocab{SUFFIX}")
+"""What is looked for in a folder, the best first."""
 
 
 def is_json(model: bytes) -> bool:
@@ -34,14 +38,13 @@ def load_codec(path: str | Path) -> Codec:
 
 
 def given_codec(path: str | Path) -> Codec:
-    """The tokenizer that the user gives: a SentencePiece model, or a tokenizer.json, renumbered; or a folder with one.
+    """The tokenizer given, or that of a folder: a SentencePiece model; or a tokenizer.json or vocab.txt, renumbered.
 
     Raises UserError. What was added to a tokenizer.json is logged.
     """
     file = given_file(path)
-    model = _bytes(file)
-    if not is_json(model):
-        return SentencePieceCodec(model, str(file))
+    if not is_hugging_face(file):
+        return SentencePieceCodec(_bytes(file), str(file))
     renumbered = read_renumbered(file)
     for note in renumbered.notes:
         get_logger().info(f"tokenizer {file}: {note}")
@@ -51,29 +54,38 @@ def given_codec(path: str | Path) -> Codec:
 def given_digest(path: str | Path) -> str:
     """sha256 of what the run's tokenizer file becomes when the user gives this one."""
     file = given_file(path)
-    model = _bytes(file)
-    return hashlib.sha256(read_renumbered(file).model if is_json(model) else model).hexdigest()
+    model = read_renumbered(file).model if is_hugging_face(file) else _bytes(file)
+    return hashlib.sha256(model).hexdigest()
 
 
 def given_file(path: str | Path) -> Path:
-    """The file itself; in a folder, its tokenizer.json or tokenizer.model."""
+    """The file itself; in a folder, the first of FILES that it has; the folder, where it has none."""
     path = Path(path)
-    if path.is_dir():
-        for name in (TokenizerCodec.file_name, SentencePieceCodec.file_name):
-            if (path / name).is_file():
-                return path / name
-    return path
+    return next((path / name for name in FILES if (path / name).is_file()), path)
 
 
-def read_renumbered(path: Path) -> Renumbered:
-    """A tokenizer.json with our special ids, named by the files beside it or by the usual names. Raises UserError."""
-    beside = [read_json(path.parent / name) for name in BESIDE if (path.parent / name).is_file()]
-    named = [values for values in beside if isinstance(values, dict)]
-    return renumber(_bytes(path).removeprefix(b"\xef\xbb\xbf"), named, str(path))
+def is_hugging_face(file: Path) -> bool:
+    """Whether a given file is a tokenizer.json or vocab.txt, no SentencePiece model. Raises UserError."""
+    return file.suffix == SUFFIX or is_json(_bytes(file))
+
+
+def read_renumbered(file: Path) -> Renumbered:
+    """A tokenizer.json or vocab.txt with our special ids, which the files beside it name, or their usual names.
+
+    Raises UserError.
+    """
+    found = [read_json(file.parent / name) for name in BESIDE if (file.parent / name).is_file()]
+    beside: list[dict[str, Any]] = [values for values in found if isinstance(values, dict)]
+    content = _bytes(file).removeprefix(b"\xef\xbb\xbf")
+    if file.suffix == SUFFIX:
+        content = word_piece_json(content, beside, str(file))
+    return renumber(content, beside, str(file))
 
 
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder without {', '.join(FILES)}. Check tokenizer.path.") from None
     except OSError as error:
         raise UserError(f"{path}: cannot read the tokenizer: {error.strerror}. Check tokenizer.path.") from error

@@ -58,7 +58,7 @@ def test_vocab_txt(tmp_path: Path) -> None:
     assert theirs is not None
     assert match_rows(vocabulary(["##b", "[unused0]", "c"], WORDPIECE), theirs) == [0, 2, 3, 4, 5, 7, 1, -1]
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\n")
-    with pytest.raises(UserError, match="no token for classifier and separator and mask"):
+    with pytest.raises(UserError, match="no token for classifier and separator"):
         folder_vocabulary(tmp_path)
 
 
