@@ -25,6 +25,7 @@ ARCHITECTURES = ("electra", "bert", "modernbert")
 HEAD_DROPOUT = 0.1
 """Dropout between [CLS] and the last layer (BERT's and ELECTRA's released code, run_finetuning.py)."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
 
 @dataclass(frozen=True)
@@ -131,21 +132,25 @@ def reload_model(path: Path, auto_class: str, device: torch.device) -> tuple[Any
     return model.to(device).eval(), open_tokenizer(path)
 
 
-def open_tokenizer(path: Path) -> Any:
-    """The folder's tokenizer. Raises UserError."""
+def open_tokenizer(path: Path, where: str | None = None) -> Any:
+    """The folder's tokenizer. where: what messages call the folder. Raises UserError."""
+    where = where or str(path)
+    # Without a file transformers makes up a tokenizer of special tokens alone, to which every word is unknown.
+    if not any(file.stat().st_size for name in TOKENIZERS for file in path.glob(name)):
+        raise UserError(f"{where} has no tokenizer ({', '.join(TOKENIZERS)}). Copy its tokenizer.json there.")
     try:
         return transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:
-        raise UserError(f"the tokenizer of {path} cannot be opened by transformers: {first_line(error)}") from error
+        raise UserError(f"{where}: its tokenizer cannot be opened by transformers: {first_line(error)}") from error
 
 
 def open_config_and_tokenizer(path: Path, where: str) -> tuple[Any, Any]:
     """Of a folder of transformers. where: what messages call it. Raises UserError."""
     try:
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
-        return config, transformers.AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:
         raise UserError(f"{where} cannot be opened by transformers: {first_line(error)}") from error
+    return config, open_tokenizer(path, where)
 
 
 def from_folder(path: Path, auto_class: str, where: str, **options: Any) -> tuple[Any, dict[str, Any]]:
