@@ -149,7 +149,7 @@ class ExplainConfig(Section):
     text: str | None = None
     """The text."""
     file: Place | None = None
-    """Or a file with a text a line (.txt) or {"text"} a line (.jsonl)."""
+    """Or a file: a text a line (.txt), or an object with one text or two that go together a line (.jsonl)."""
     discriminator: Place | None = None
     """Folder whose judgement is shown; by default this run's export."""
     generator: Place | None = None

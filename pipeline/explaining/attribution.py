@@ -60,22 +60,37 @@ def baseline_ids(ids: Sequence[int], special: Sequence[bool], filler: int) -> li
     return [token if flag else filler for token, flag in zip(ids, special, strict=True)]
 
 
-def attribute(model: Any, ids: Sequence[int], baseline: Sequence[int], target: int, steps: int) -> Attribution:
+def attribute(
+    model: Any,
+    ids: Sequence[int],
+    baseline: Sequence[int],
+    target: int,
+    steps: int,
+    types: Sequence[int] | None = None,
+) -> Attribution:
     """Attributions for output `target`, with `steps` points or, while the gap is wide, more."""
     for doubling in range(MOST_DOUBLINGS + 1):
-        result = integrate(model, ids, baseline, target, steps << doubling)
+        result = integrate(model, ids, baseline, target, steps << doubling, types)
         if not result.is_wide:
             break
     return result
 
 
-def integrate(model: Any, ids: Sequence[int], baseline: Sequence[int], target: int, steps: int) -> Attribution:
-    """One integral by Gauss-Legendre quadrature. ids and baseline: (tokens,), attended to as a text each."""
+def integrate(
+    model: Any,
+    ids: Sequence[int],
+    baseline: Sequence[int],
+    target: int,
+    steps: int,
+    types: Sequence[int] | None = None,
+) -> Attribution:
+    """One integral by Gauss-Legendre quadrature. ids, baseline and token types: (tokens,), attended to as one row."""
     device = next(model.parameters()).device
 
     def forward(rows: Tensor) -> Tensor:
         """Logits (rows, labels)."""
-        logits: Tensor = model(input_ids=rows, attention_mask=torch.ones_like(rows)).logits
+        more = {} if types is None else {"token_type_ids": torch.tensor([types], device=device).expand_as(rows)}
+        logits: Tensor = model(input_ids=rows, attention_mask=torch.ones_like(rows), **more).logits
         return logits
 
     inputs, start = (torch.tensor([row], device=device) for row in (list(ids), list(baseline)))

@@ -42,7 +42,7 @@ def affordable(folder: Folder, texts: Sequence[Tokens], budget: int) -> list[Que
     length = window_length(folder.tokenizer, folder.config)
     queries: list[Query] = []
     for owner, text in enumerate(texts):
-        for window in windows(len(text.ids), room_of(text, length)):
+        for window in windows(len(text.ids), room_of([text], length)):
             cost = len(framed(text, window))
             for place in range(window.first_kept, window.last_kept):
                 if queries and cost > budget:

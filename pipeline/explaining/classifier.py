@@ -1,24 +1,27 @@
-"""A fine-tuned classifier's decision on a text, and which tokens it rests on. The text is read as it was fine-tuned to:
+"""A fine-tuned classifier's decision on a text or two, and which tokens it rests on. They are read as in fine-tuning:
 
 cut to its max_length, or (finetune.long_text=windows) in windows that decide together. Attributions of a long text are
 those of at most MOST_WINDOWS windows, the ones that speak most for the answer: memory and time stay bounded.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json
+from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
 from pipeline.explaining.attribution import Attribution, attribute, baseline_ids
-from pipeline.explaining.tokens import Tokens, Window, framed, room_of
+from pipeline.explaining.rows import Row, readings, row_of
+from pipeline.explaining.tokens import Tokens, room_of
 from pipeline.probing.scores import BATCH_TOKENS
 from pipeline.tasks.batches import token_batches
-from pipeline.tasks.pooling import pool_chances, pool_scores
+from pipeline.tasks.finished import recorded_settings
+from pipeline.tasks.pooling import Pooling, pool_chances, pool_scores
 from pipeline.tasks.pretrained import (
     from_folder,
     open_config_and_tokenizer,
@@ -28,7 +31,9 @@ from pipeline.tasks.pretrained import (
 )
 
 LONGEST = 1024
-"""Most tokens of a window, whatever the folder allows."""
+"""Most tokens of a window where nothing says how many the classifier was fine-tuned on."""
+UNSAID = 10**9
+"""transformers gives more than this as the model_max_length of a tokenizer that has none."""
 MOST_WINDOWS = 8
 WHERE = "explain.classifier"
 
@@ -40,10 +45,18 @@ class Classifier:
     path: Path
     config: Any
     tokenizer: Any
-    pooling: Literal["mean", "max"] | None
-    """How windows decide together; None: the text is cut to one window."""
-    stride: int
-    """Tokens that neighbouring windows share."""
+    length: int
+    """Tokens of a row, special ones included."""
+    length_from: str | None
+    """What says so; None: nothing does."""
+    pooling: Pooling
+    """How windows decide together."""
+    stride: int | None
+    """Tokens that neighbouring windows share; None: one window is read, the rest cut off."""
+    fields: FieldsConfig
+    """What the files that it was fine-tuned on call their fields."""
+    texts: int | None
+    """How many texts an example had there; None: not known."""
 
     @property
     def labels(self) -> list[str]:
@@ -54,12 +67,6 @@ class Classifier:
     def is_regression(self) -> bool:
         """One output: a score, no label."""
         return int(self.config.num_labels) == 1
-
-    @property
-    def length(self) -> int:
-        """Tokens of a window, special ones included."""
-        positions = getattr(self.config, "max_position_embeddings", None) or LONGEST
-        return int(min(LONGEST, self.tokenizer.model_max_length, positions))
 
     @property
     def filler(self) -> tuple[str, int]:
@@ -73,19 +80,19 @@ class Classifier:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the classifier says of a text, and why."""
+    """What the classifier says of a text or two, and why."""
 
     answer: int
     """The predicted label's index (regression: 0)."""
     outputs: list[float]
     """Probabilities of the labels; of a regression the score."""
-    values: list[float | None]
-    """What each token adds; None: no explained window holds it."""
+    values: list[list[float | None]]
+    """What each token of each text adds; None: no explained window holds it."""
     attribution: Attribution
     windows: int
     explained_windows: int
-    read: int
-    """Tokens that the classifier read."""
+    read: list[int]
+    """Of each text how many tokens the classifier read."""
 
 
 def open_classifier(path: Path) -> Classifier:
@@ -106,8 +113,12 @@ def open_classifier(path: Path) -> Classifier:
         raise UserError(f"{WHERE}: {folder} gives several labels at once; a classifier with one answer is wanted.")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{WHERE}: the tokenizer of {folder} has no padding token, which the baseline is made of.")
-    pooling, stride = _long_text(folder.parent / "metrics.json")
-    return Classifier(folder, config, tokenizer, pooling, stride)
+    recorded = recorded_settings(folder.parent)
+    settings = recorded or FinetuneConfig()
+    length, length_from = _length(config, tokenizer, settings)
+    stride = settings.stride if settings.long_text == "windows" else None
+    texts = _texts_of_an_example(folder.parent) if recorded else None
+    return Classifier(folder, config, tokenizer, length, length_from, settings.pooling, stride, settings.fields, texts)
 
 
 def load_classifier(classifier: Classifier, device: torch.device) -> Any:
@@ -120,76 +131,81 @@ def load_classifier(classifier: Classifier, device: torch.device) -> Any:
     return model.eval().requires_grad_(False).to(device)
 
 
-def decide(classifier: Classifier, model: Any, tokens: Tokens, steps: int) -> Decision:
-    """The decision on one text, and its attributions with `steps` points (more where the gap is wide)."""
-    read = windows_read(classifier, len(tokens.ids), room_of(tokens, classifier.length))
-    logits = _logits(classifier, model, [framed(tokens, window) for window in read])
-    outputs, answer, chosen = pool(classifier, logits)
-    parts = [_attribute(classifier, model, tokens, read[index], answer, steps) for index in chosen]
+def decide(classifier: Classifier, model: Any, texts: Sequence[Tokens], steps: int) -> Decision:
+    """The decision on a text or two, and its attributions with `steps` points (more where the gap is wide)."""
+    read = readings([len(text.ids) for text in texts], room_of(texts, classifier.length), classifier.stride)
+    rows = [row_of(texts, reading) for reading in read]
+    outputs, answer, chosen = pool(classifier, _logits(classifier, model, rows))
+    parts = [_attribute(classifier, model, rows[index], answer, steps) for index in chosen]
     share = 1 / len(chosen)  # F is the mean over the explained windows
-    values: list[float | None] = [None] * len(tokens.ids)
+    values: list[list[float | None]] = [[None] * len(text.ids) for text in texts]
     for index, part in zip(chosen, parts, strict=True):
-        for place, value in enumerate(part.values[len(tokens.before) :][: read[index].last - read[index].first]):
-            values[read[index].first + place] = (values[read[index].first + place] or 0.0) + value * share
+        own = (value for value, flag in zip(part.values, rows[index].special, strict=True) if not flag)
+        for of_text, (first, last) in zip(values, read[index], strict=True):
+            for place in range(first, last):
+                of_text[place] = (of_text[place] or 0.0) + next(own) * share
     whole = Attribution(
         [value * share for part in parts for value in part.values],
         sum(part.at_text for part in parts) * share,
         sum(part.at_baseline for part in parts) * share,
         max(part.steps for part in parts),
     )
-    return Decision(answer, outputs, values, whole, len(read), len(chosen), max(window.last for window in read))
-
-
-def windows_read(classifier: Classifier, count: int, room: int) -> list[Window]:
-    """What of `count` tokens the classifier reads: the first `room`, or windows that share `stride` tokens."""
-    if count <= room or classifier.pooling is None:
-        return [Window(0, min(count, room), 0, min(count, room))]
-    step = max(room - classifier.stride, 1)
-    firsts = range(0, count - room + step, step)
-    return [Window(first, min(first + room, count), first, min(first + room, count)) for first in firsts]
+    ends = [max(span[1] for span in spans) for spans in zip(*read, strict=True)]
+    return Decision(answer, outputs, values, whole, len(read), len(chosen), ends)
 
 
 def pool(classifier: Classifier, logits: Tensor) -> tuple[list[float], int, list[int]]:
     """Outputs of the whole text, the answer, and the windows to explain, from logits (windows, labels)."""
-    pooling = classifier.pooling or "mean"
     if classifier.is_regression:
         said = logits[:, 0]
-        outputs, answer = [float(pool_scores(said, pooling))], 0
+        outputs, answer = [float(pool_scores(said, classifier.pooling))], 0
     else:
         chances = logits.log_softmax(-1)
-        pooled = pool_chances(chances, pooling)
+        pooled = pool_chances(chances, classifier.pooling)
         outputs, answer = pooled.exp().tolist(), int(pooled.argmax())
         said = chances[:, answer]
-    most = 1 if pooling == "max" else MOST_WINDOWS
+    most = 1 if classifier.pooling == "max" else MOST_WINDOWS
     return outputs, answer, sorted(said.argsort(descending=True, stable=True)[:most].tolist())
 
 
-def _attribute(
-    classifier: Classifier, model: Any, tokens: Tokens, window: Window, answer: int, steps: int
-) -> Attribution:
-    ids = framed(tokens, window)
-    special = [True] * len(tokens.before) + [False] * (window.last - window.first) + [True] * len(tokens.after)
-    return attribute(model, ids, baseline_ids(ids, special, classifier.filler[1]), answer, steps)
+def _attribute(classifier: Classifier, model: Any, row: Row, answer: int, steps: int) -> Attribution:
+    baseline = baseline_ids(row.ids, row.special, classifier.filler[1])
+    return attribute(model, row.ids, baseline, answer, steps, row.types)
 
 
-def _logits(classifier: Classifier, model: Any, rows: Sequence[list[int]]) -> Tensor:
+def _logits(classifier: Classifier, model: Any, rows: Sequence[Row]) -> Tensor:
     """(rows, labels) in float64, on the CPU. Rows of one length share a batch: nothing is padded."""
     device = next(model.parameters()).device
     result = torch.zeros(len(rows), classifier.config.num_labels, dtype=torch.float64)
-    for length in sorted({len(row) for row in rows}):
-        alike = [index for index, row in enumerate(rows) if len(row) == length]
-        for batch in token_batches(alike, lambda index: len(rows[index]), BATCH_TOKENS):
-            ids = torch.tensor([rows[index] for index in batch], device=device)
+    for length in sorted({len(row.ids) for row in rows}):
+        alike = [index for index, row in enumerate(rows) if len(row.ids) == length]
+        for batch in token_batches(alike, lambda index: len(rows[index].ids), BATCH_TOKENS):
+            ids = torch.tensor([rows[index].ids for index in batch], device=device)
+            types = [rows[index].types for index in batch]
+            more = {} if types[0] is None else {"token_type_ids": torch.tensor(types, device=device)}
             with torch.no_grad():
-                result[batch] = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.double().cpu()
+                result[batch] = model(input_ids=ids, attention_mask=torch.ones_like(ids), **more).logits.double().cpu()
     return result
 
 
-def _long_text(metrics: Path) -> tuple[Literal["mean", "max"] | None, int]:
-    """Pooling and stride that the fine-tuning was done with; (None, 0) where it cut, or is not known."""
-    made = read_json(metrics) if metrics.is_file() else {}
-    settings = made.get("settings") if isinstance(made, dict) else None
-    settings = settings if isinstance(settings, dict) else {}
-    if settings.get("finetune.long_text") != "windows":
-        return None, 0
-    return ("max" if settings.get("finetune.pooling") == "max" else "mean"), int(settings.get("finetune.stride", 0))
+def _length(config: Any, tokenizer: Any, settings: FinetuneConfig) -> tuple[int, str | None]:
+    """Tokens of a row, and what says so: the fine-tuning, or what `save_model` and others leave with the tokenizer."""
+    if "max_length" in settings.model_fields_set:
+        return settings.max_length, "finetune.max_length in its metrics.json"
+    positions = int(getattr(config, "max_position_embeddings", None) or LONGEST)
+    if tokenizer.model_max_length < UNSAID:
+        return min(int(tokenizer.model_max_length), positions), "model_max_length of its tokenizer"
+    return min(LONGEST, positions), None
+
+
+def _texts_of_an_example(folder: Path) -> int | None:
+    """1 or 2, by the predictions that the fine-tuning (or each of its seeds) left; None where there are none."""
+    for file in (*sorted(folder.glob("predictions-*.jsonl")), *sorted(folder.glob("seed-*/predictions-*.jsonl"))):
+        with file.open(encoding="utf-8") as lines:
+            try:
+                record = json.loads(lines.readline())
+            except ValueError:
+                continue  # cut off, or no file of ours
+        if isinstance(record, dict) and "text" in record:
+            return 2 if "pair" in record else 1
+    return None

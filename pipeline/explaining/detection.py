@@ -15,7 +15,9 @@ def replaced_probabilities(folder: Folder, model: Any, texts: Sequence[Tokens], 
     """p(replaced) of each token of each text (Clark et al. 2020, section 2: 1 - D)."""
     length = window_length(folder.tokenizer, folder.config)
     jobs = [
-        (owner, window) for owner, text in enumerate(texts) for window in windows(len(text.ids), room_of(text, length))
+        (owner, window)
+        for owner, text in enumerate(texts)
+        for window in windows(len(text.ids), room_of([text], length))
     ]
     result = [[0.0] * len(text.ids) for text in texts]
     device = next(model.parameters()).device

@@ -17,6 +17,8 @@ from markupsafe import Markup
 from pipeline.explaining.cells import Cell, Chunk, lay_out
 
 Json = dict[str, Any]
+PARTS = ("text", "pair")
+"""What a token is of."""
 REPLACED_FROM = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Where the levels of the colour scale begin; below the first there is no colour."""
 SHARE_FROM = (0.1, 0.3, 0.6)
@@ -75,26 +77,24 @@ def level(value: float, borders: tuple[float, ...]) -> int:
 
 
 def _section(entry: Json, blocks: list[Any]) -> Json:
-    """What the template shows of one text; the details of its cells are added to `blocks`."""
-    section: Json = {"text": entry["text"], "place": entry["place"], "judged": None, "guessed": None, "decided": None}
+    """What the template shows of one text or two: a block each; the details of the cells are added to `blocks`."""
+    texts = {of: entry[of] for of in PARTS if of in entry}
+    section: Json = {"texts": list(texts.values()), "place": entry["place"]}
+    section |= {"judged": None, "guessed": None, "decided": None}
+
+    def shown(tokens: list[Json], *how: Any) -> list[Json]:
+        return [_block(text, [t for t in tokens if t["of"] == of], blocks, *how) for of, text in texts.items()]
+
     if "tokens" in entry:
-        section["judged"] = _block(entry["text"], entry["tokens"], blocks, _judged_cell, _judged_row)
+        section["judged"] = shown(entry["tokens"], _judged_cell, _judged_row)
         section["chances"] = [token["replaced"] for token in entry["tokens"] if "replaced" in token]
     if "generator_tokens" in entry:
-        section["guessed"] = _block(entry["text"], entry["generator_tokens"], blocks, _judged_cell, _judged_row)
+        section["guessed"] = shown(entry["generator_tokens"], _judged_cell, _judged_row)
     if "classification" in entry:
-        decision = entry["classification"]
+        section["decision"] = decision = entry["classification"]
         explained = [token for token in decision["tokens"] if token["attribution"] is not None]
         largest = max(abs(token["attribution"]) for token in explained)
-        section["decided"] = _block(
-            entry["text"],
-            explained,
-            blocks,
-            lambda cell: _attributed_cell(cell, largest),
-            _attributed_row,
-            _short,
-        )
-        section["decision"] = decision
+        section["decided"] = shown(explained, lambda cell: _attributed_cell(cell, largest), _attributed_row, _short)
     return section
 
 

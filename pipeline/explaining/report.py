@@ -4,7 +4,7 @@ Networks are loaded one after another, so that the memory is that of the largest
 """
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,19 @@ from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.task_sections import FieldsConfig
 from pipeline.explaining.attribution import WIDE_GAP
 from pipeline.explaining.candidates import Guesses, affordable, guess
 from pipeline.explaining.classifier import Classifier, Decision, decide, load_classifier, open_classifier
 from pipeline.explaining.detection import replaced_probabilities
+from pipeline.explaining.page import PARTS
 from pipeline.explaining.texts import Text, read_texts
-from pipeline.explaining.tokens import Tokens, tokenize, window_length
+from pipeline.explaining.tokens import Tokens, tokenize, tokenize_together, window_length
 from pipeline.probing.networks import KINDS, Folder, Kind, load_network, open_folder
 
 FORMAT = 1
 """Of the JSON file."""
+KINDS_OF_TEXTS = {1: "one text", 2: "two texts", None: "unknown"}
 
 Json = dict[str, Any]
 
@@ -45,7 +48,10 @@ class Inputs:
 def find_inputs(config: RunConfig) -> Inputs:
     """Texts and folders. Raises UserError for what is named and not there, and where there is no network at all."""
     settings = config.explain
-    texts, left_out = read_texts(settings)
+    classifier = open_classifier(Path(settings.classifier)) if settings.classifier else None
+    texts, left_out = read_texts(settings, classifier.fields if classifier else FieldsConfig())
+    if classifier is not None:
+        _check_kind(classifier, texts)
     folders: dict[Kind, Folder] = {}
     missing = []
     for kind in KINDS:
@@ -59,7 +65,6 @@ def find_inputs(config: RunConfig) -> Inputs:
             missing.append(
                 f"No {kind}: {path} does not exist (pipeline/export.py makes it; explain.{kind} names another)."
             )
-    classifier = open_classifier(Path(settings.classifier)) if settings.classifier else None
     if not folders and classifier is None:
         raise UserError("no network to explain with. " + " ".join(missing))
     if classifier is None:
@@ -67,12 +72,29 @@ def find_inputs(config: RunConfig) -> Inputs:
     return Inputs(texts, left_out, folders, classifier, missing)
 
 
+def _check_kind(classifier: Classifier, texts: list[Text]) -> None:
+    """UserError for one text where the classifier was fine-tuned on two, or the other way round, if that is known."""
+    if classifier.texts is None:
+        return
+    for text in texts:
+        if len(text.parts) != classifier.texts:
+            advice = (
+                'Give explain.file with both in each record, such as {"sentence1": …, "sentence2": …}'
+                if text.pair is None
+                else "Leave the second out"
+            )
+            raise UserError(
+                f"{text.place}: {KINDS_OF_TEXTS[len(text.parts)]}, but the classifier {classifier.path} was fine-tuned "
+                f"on {KINDS_OF_TEXTS[classifier.texts]} at once, and would answer at random. {advice}."
+            )
+
+
 def make_report(config: RunConfig, inputs: Inputs, device: torch.device) -> Json:
     """Loads, asks, and forgets one network after another."""
     settings = config.explain
     notes: list[str] = []
     report: Json = {"format": FORMAT, "networks": {}, "missing": inputs.missing, "notes": notes}
-    report["texts"] = [{"text": text.text, "place": text.place} for text in inputs.texts]
+    report["texts"] = [dict(zip(PARTS, text.parts, strict=False)) | {"place": text.place} for text in inputs.texts]
     if inputs.left_out:
         notes.append(f"{inputs.left_out:,} more texts of the file are not shown: one page holds a million characters.")
     for kind, folder in inputs.folders.items():
@@ -82,7 +104,7 @@ def make_report(config: RunConfig, inputs: Inputs, device: torch.device) -> Json
             "weights_sha256": folder.digest(),
             "window": window_length(folder.tokenizer, folder.config),
         }
-        tokens = _tokenize(folder.tokenizer, inputs.texts)
+        tokens = [[tokenize(folder.tokenizer, part, text.place) for part in text.parts] for text in inputs.texts]
         ask = _detect if kind == "discriminator" else _guess
         ask(folder, tokens, report, device, settings.candidates, settings.candidate_budget)
         gc.collect()
@@ -91,35 +113,37 @@ def make_report(config: RunConfig, inputs: Inputs, device: torch.device) -> Json
     return report
 
 
-def _tokenize(tokenizer: Any, texts: list[Text]) -> list[Tokens]:
-    return [tokenize(tokenizer, text.text, text.place) for text in texts]
-
-
-def _detect(folder: Folder, tokens: list[Tokens], report: Json, device: torch.device, *_: int) -> None:
-    """texts[i].tokens: piece, start, end, replaced."""
+def _detect(folder: Folder, tokens: list[list[Tokens]], report: Json, device: torch.device, *_: int) -> None:
+    """texts[i].tokens: piece, start, end, of, replaced. Of two texts each is read by itself."""
     model = load_network(folder, device)
-    with Progress(sum(len(text.ids) for text in tokens), "tokens", "discriminator") as progress:
-        chances = replaced_probabilities(folder, model, tokens, progress.advance)
-    for entry, text, row in zip(report["texts"], tokens, chances, strict=True):
-        entry["tokens"] = _places(text, [{"replaced": chance} for chance in row])
+    each = [part for parts in tokens for part in parts]
+    with Progress(sum(len(part.ids) for part in each), "tokens", "discriminator") as progress:
+        chances = replaced_probabilities(folder, model, each, progress.advance)
+    rows = iter([[{"replaced": chance} for chance in row] for row in chances])
+    for entry, parts in zip(report["texts"], tokens, strict=True):
+        entry["tokens"] = _places(parts, rows)
 
 
-def _guess(folder: Folder, tokens: list[Tokens], report: Json, device: torch.device, count: int, budget: int) -> None:
+def _guess(
+    folder: Folder, tokens: list[list[Tokens]], report: Json, device: torch.device, count: int, budget: int
+) -> None:
     """Candidates of each token; beside the discriminator's judgement where both cut the text into the same tokens."""
     model = load_network(folder, device)
-    queries = affordable(folder, tokens, budget)
+    each = [part for parts in tokens for part in parts]
+    queries = affordable(folder, each, budget)
     with Progress(len(queries), "tokens", "generator") as progress:
-        guesses = guess(folder, model, tokens, queries, count, progress.advance)
+        guesses = guess(folder, model, each, queries, count, progress.advance)
     apart = False
-    for entry, text, row in zip(report["texts"], tokens, guesses, strict=True):
-        found = _places(text, [_as_json(guesses) for guesses in row])
+    rows = iter([[_as_json(one) for one in row] for row in guesses])
+    for entry, parts in zip(report["texts"], tokens, strict=True):
+        found = _places(parts, rows)
         known = entry.get("tokens")
         if known is not None and [_place(one) for one in known] != [_place(one) for one in found]:
             entry["generator_tokens"] = found
             apart = True
         else:
             entry["tokens"] = [old | new for old, new in zip(known or found, found, strict=True)]
-    total = sum(len(text.ids) for text in tokens)
+    total = sum(len(part.ids) for part in each)
     if len(queries) < total:
         report["notes"].append(
             f"The generator was asked about the first {len(queries):,} of {total:,} tokens only: each one costs a "
@@ -139,15 +163,18 @@ def _classify(classifier: Classifier, texts: list[Text], report: Json, device: t
         "class": (classifier.config.architectures or ["?"])[0],
         "weights_sha256": classifier.digest(),
         "window": classifier.length,
+        "window_from": classifier.length_from or "unknown",
+        "fine_tuned_on": KINDS_OF_TEXTS[classifier.texts],
         "labels": classifier.labels,
         "baseline": f"every token of the text is {name}, the special tokens around it stay",
         "method": "integrated gradients over the word embeddings (captum, Gauss-Legendre quadrature)",
     }
+    report["notes"] += _unknown(classifier)
     model = load_classifier(classifier, device)
-    tokens = _tokenize(classifier.tokenizer, texts)
+    tokens = [tokenize_together(classifier.tokenizer, text.parts, text.place) for text in texts]
     with Progress(len(texts), "texts", "classifier") as progress:
-        for entry, text in zip(report["texts"], tokens, strict=True):
-            entry["classification"] = _decision(classifier, decide(classifier, model, text, steps), text)
+        for entry, parts in zip(report["texts"], tokens, strict=True):
+            entry["classification"] = _decision(classifier, decide(classifier, model, parts, steps), parts)
             progress.advance()
     wide = sum(entry["classification"]["warning"] is not None for entry in report["texts"])
     if wide:
@@ -156,8 +183,26 @@ def _classify(classifier: Classifier, texts: list[Text], report: Json, device: t
         )
 
 
-def _decision(classifier: Classifier, decision: Decision, tokens: Tokens) -> Json:
+def _unknown(classifier: Classifier) -> list[str]:
+    """Notes on what the folder does not tell of its fine-tuning."""
+    notes = []
+    if classifier.length_from is None:
+        notes.append(
+            "Nothing tells how long the texts were that the classifier was fine-tuned on (no finetune.max_length in a "
+            f"metrics.json, no model_max_length): it is given at most {classifier.length:,} tokens at once."
+        )
+    if classifier.texts is None:
+        notes.append(
+            "Nothing tells whether the classifier was fine-tuned on one text or on two at once (no predictions lie "
+            "beside it): asked otherwise, it answers at random."
+        )
+    return notes
+
+
+def _decision(classifier: Classifier, decision: Decision, texts: list[Tokens]) -> Json:
     attribution, label = decision.attribution, classifier.labels[decision.answer]
+    ends = zip(decision.values, decision.read, strict=True)
+    rows = iter([[{"attribution": value} for value in values[:end]] for values, end in ends])
     result: Json = {"label": label, "regression": classifier.is_regression}
     if classifier.is_regression:
         result["score"] = decision.outputs[0]
@@ -174,11 +219,11 @@ def _decision(classifier: Classifier, decision: Decision, tokens: Tokens) -> Jso
         "gap": attribution.gap,
         "relative_gap": attribution.relative_gap,
         "warning": None,
-        "tokens_read": decision.read,
-        "tokens_of_text": len(tokens.ids),
+        "tokens_read": sum(decision.read),
+        "tokens_of_text": sum(len(text.ids) for text in texts),
         "windows": decision.windows,
         "windows_explained": decision.explained_windows,
-        "tokens": _places(tokens, [{"attribution": value} for value in decision.values[: decision.read]]),
+        "tokens": _places(texts, rows),
     }
     if attribution.is_wide:
         size = "" if attribution.relative_gap is None else f" of {attribution.relative_gap:.1%}"
@@ -196,12 +241,16 @@ def _as_json(guesses: Guesses | None) -> Json:
     return {"generator": {"probability": guesses.own, "rank": guesses.rank}, "candidates": best}
 
 
-def _places(tokens: Tokens, more: Sequence[Json]) -> list[Json]:
-    return [
-        {"piece": tokens.pieces[index], "shown": tokens.shown[index], "start": start, "end": end} | more[index]
-        for index, (start, end) in enumerate(tokens.spans[: len(more)])
-    ]
+def _places(texts: Sequence[Tokens], rows: Iterator[Sequence[Json]]) -> list[Json]:
+    """The tokens of a text or two, one after another, with what the next rows, one a text, say of their first ones."""
+    found = []
+    for of, tokens in zip(PARTS, texts, strict=False):
+        row = next(rows)
+        places = zip(tokens.pieces, tokens.shown, tokens.spans, strict=True)
+        for (piece, shown, (start, end)), more in zip(places, row, strict=False):
+            found.append({"piece": piece, "shown": shown, "start": start, "end": end, "of": of} | more)
+    return found
 
 
-def _place(token: Json) -> tuple[str, int, int]:
-    return token["piece"], token["start"], token["end"]
+def _place(token: Json) -> tuple[Any, ...]:
+    return token["piece"], token["start"], token["end"], token["of"]

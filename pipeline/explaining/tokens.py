@@ -34,6 +34,8 @@ class Tokens:
     """Special tokens before the text, such as [CLS]."""
     after: list[int]
     """Special tokens after it, such as [SEP]."""
+    kind: int | None = None
+    """Token type of all of these, where two texts are read together by a tokenizer that has types."""
 
 
 @dataclass(frozen=True)
@@ -47,30 +49,47 @@ class Window:
 
 
 def tokenize(tokenizer: Any, text: str, place: str) -> Tokens:
-    """Raises UserError where the tokenizer is no fast one, or leaves nothing of the text."""
+    """A text by itself. Raises UserError where the tokenizer is no fast one, or leaves nothing of the text."""
+    return tokenize_together(tokenizer, [text], place)[0]
+
+
+def tokenize_together(tokenizer: Any, texts: Sequence[str], place: str) -> list[Tokens]:
+    """One text, or two as the tokenizer makes one sequence of them: what stands between two is after the first.
+
+    Raises UserError as `tokenize` does.
+    """
     if not tokenizer.is_fast:
         raise UserError(
             f"{tokenizer.name_or_path}: a fast tokenizer is needed (it tells where tokens lie in the text)."
         )
+    has_types = len(texts) > 1 and "token_type_ids" in tokenizer.model_input_names
     encoding = tokenizer(
-        text,
+        *texts,
         split_special_tokens=True,
         return_offsets_mapping=True,
-        return_special_tokens_mask=True,
         return_attention_mask=False,
-        return_token_type_ids=False,
+        return_token_type_ids=has_types,
         truncation=False,
         verbose=False,
     )
-    ids, flags = encoding["input_ids"], encoding["special_tokens_mask"]
-    own = [index for index, flag in enumerate(flags) if not flag]
-    if not own:
-        raise UserError(f"{place}: the tokenizer of {tokenizer.name_or_path} leaves no token of this text.")
-    first, last = own[0], own[-1] + 1
-    pieces = tokenizer.convert_ids_to_tokens(ids[first:last])
-    spans = _by_character(text, pieces, [(int(a), int(b)) for a, b in encoding["offset_mapping"][first:last]])
-    shown = [shown_piece(tokenizer, *pair) for pair in zip(ids[first:last], pieces, strict=True)]
-    return Tokens(ids[first:last], pieces, shown, [_trimmed(text, span) for span in spans], ids[:first], ids[last:])
+    ids, offsets, sides = encoding["input_ids"], encoding["offset_mapping"], encoding.sequence_ids(0)
+    for number in range(len(texts)):
+        if number not in sides:
+            which = ("first", "second")[number] if len(texts) > 1 else "this"
+            raise UserError(f"{place}: the tokenizer of {tokenizer.name_or_path} leaves no token of {which} text.")
+    result, start = [], 0
+    for number, text in enumerate(texts):
+        first = sides.index(number)
+        last = first + sides.count(number)
+        end = len(ids) if number == len(texts) - 1 else sides.index(number + 1)
+        pieces = tokenizer.convert_ids_to_tokens(ids[first:last])
+        spans = _by_character(text, pieces, [(int(a), int(b)) for a, b in offsets[first:last]])
+        shown = [shown_piece(tokenizer, *pair) for pair in zip(ids[first:last], pieces, strict=True)]
+        spans = [_trimmed(text, span) for span in spans]
+        kind = int(encoding["token_type_ids"][first]) if has_types else None
+        result.append(Tokens(ids[first:last], pieces, shown, spans, ids[start:first], ids[last:end], kind))
+        start = end
+    return result
 
 
 def window_length(tokenizer: Any, config: Any) -> int:
@@ -90,10 +109,10 @@ def windows(count: int, room: int) -> list[Window]:
     return [Window(first, first + room, *keep) for first, keep in zip(firsts, kept, strict=True)]
 
 
-def room_of(tokens: Tokens, length: int) -> int:
-    """How many of a text's own tokens a window of `length` holds. Raises UserError where it holds none."""
-    room = length - len(tokens.before) - len(tokens.after)
-    if room < 1:
+def room_of(texts: Sequence[Tokens], length: int) -> int:
+    """How many own tokens of texts that are read together a window of `length` holds. UserError for too few."""
+    room = length - sum(len(text.before) + len(text.after) for text in texts)
+    if room < len(texts):
         raise UserError(f"windows of {length} tokens hold no token of a text: model_max_length is too small.")
     return room
 

@@ -39,7 +39,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     """Checks texts and folders; what would be shown."""
     page, data = _outputs(config)
     inputs = find_inputs(config)
-    characters = sum(len(text.text) for text in inputs.texts)
+    characters = sum(len(part) for text in inputs.texts for part in text.parts)
     rows = [("texts", f"{len(inputs.texts):,} ({characters:,} characters), {inputs.left_out:,} more left out")]
     rows += [(kind, folder.describe()) for kind, folder in inputs.folders.items()]
     if inputs.classifier is not None:

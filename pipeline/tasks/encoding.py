@@ -79,7 +79,7 @@ def _chunk(
             return [rows[:1] for rows in found], sum(len(rows) > 1 for rows in found)
         return found, 0
     lengths = [_lengths(tokenizer, first), _lengths(tokenizer, second)]
-    ways = [_way(a, b, room, stride) for a, b in zip(*lengths, strict=True)]
+    ways = [way_of(a, b, room, stride) for a, b in zip(*lengths, strict=True)]
     rows: list[list[Row]] = [[] for _ in first]
     for way in sorted(set(ways)):
         places = [place for place, its in enumerate(ways) if its == way]
@@ -91,7 +91,7 @@ def _chunk(
     return rows, ways.count("longest_first")
 
 
-def _way(first: int, second: int, room: int, stride: int | None) -> str:
+def way_of(first: int, second: int, room: int, stride: int | None) -> str:
     """How a pair of so many tokens is read: whole and in windows of the longer text, or cut."""
     if first + second <= room:
         return "only_second"

@@ -74,6 +74,15 @@ def open_finished(path: Path, given: FinetuneConfig, keys: Container[str], data:
     return Finished(folder, settings, [str(label) for label in metrics.get("labels") or []], trained.max_length)
 
 
+def recorded_settings(folder: Path) -> FinetuneConfig | None:
+    """What the task in `folder` was fine-tuned with, as far as it is recorded there; None where nothing is.
+
+    Only what is recorded is among the fields that are set. Raises UserError for values that cannot be.
+    """
+    metrics = _recorded(folder)
+    return None if metrics is None else _settings(metrics, folder)
+
+
 def file_digest(data: Path) -> str:
     """sha256 of the file that is evaluated on. Raises UserError where there is none."""
     if not data.is_file():
@@ -87,17 +96,22 @@ def plain_name(data: Path) -> str:
 
 
 def _described(folder: Path) -> dict[str, Any]:
+    metrics = _recorded(folder)
+    if metrics is None:
+        raise UserError(
+            f"evaluate.model: {folder} is no fine-tuned task (no {METRICS} with its settings). Give the folder "
+            "run_dir/finetune/NAME that pipeline/finetune.py wrote."
+        )
+    return metrics
+
+
+def _recorded(folder: Path) -> dict[str, Any] | None:
     """metrics.json with the settings; that of the first seed, where the folder joins several."""
     for file in (folder / METRICS, *sorted(folder.glob(f"seed-*/{METRICS}"))):
-        if not file.is_file():
-            continue
-        metrics = read_json(file)
+        metrics = read_json(file) if file.is_file() else None
         if isinstance(metrics, dict) and isinstance(metrics.get("settings"), dict):
             return metrics
-    raise UserError(
-        f"evaluate.model: {folder} is no fine-tuned task (no {METRICS} with its settings). Give the folder "
-        "run_dir/finetune/NAME that pipeline/finetune.py wrote."
-    )
+    return None
 
 
 def _settings(metrics: dict[str, Any], folder: Path) -> FinetuneConfig:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers.models.electra.modeling_electra import ElectraClassificationHead
 
 from pipeline.base.errors import UserError
-from pipeline.base.task_sections import FinetuneConfig
+from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
 from pipeline.tasks.encoding import encode_rows
 from pipeline.tasks.families.base import Batch, Encoded, Task
 from pipeline.tasks.formats.fields import choices, text_of
@@ -114,15 +114,13 @@ def read_examples(path: Path, settings: FinetuneConfig, answer_of: Any) -> list[
 
     A second text is read where fields.pair names one, or a record has one of the usual fields.
     """
-    first, second = choices(settings.fields.text, FIRST), choices(settings.fields.pair, SECOND)
     examples: list[Example] = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
-        paired = settings.fields.pair is not None or any(name in record for name in second)
-        if examples and paired != (examples[0].pair is not None):
-            raise UserError(f"{place}: {'two texts' if paired else 'one text'}, unlike the records before it.")
-        pair = text_of(record, second, place) if paired else None
-        examples.append(Example(line, text_of(record, first, place), pair, answer_of(record, place)))
+        text, pair = texts_of(record, settings.fields, place)
+        if examples and (pair is None) != (examples[0].pair is None):
+            raise UserError(f"{place}: {'one text' if pair is None else 'two texts'}, unlike the records before it.")
+        examples.append(Example(line, text, pair, answer_of(record, place)))
     if not examples:
         raise UserError(f"{path} holds no record.")
     return examples
@@ -134,3 +132,11 @@ def check_same_kind(examples: dict[str, list[Example]], files: dict[str, Path]) 
     if len(set(kinds.values())) > 1:
         pairs, single = (next(split for split, kind in kinds.items() if kind is wanted) for wanted in (True, False))
         raise UserError(f"{files[pairs]} has two texts a record, {files[single]} one. Name them by finetune.fields.")
+def texts_of(record: dict[str, Any], fields: FieldsConfig, place: str) -> tuple[str, str | None]:
+    """The text of a record and the second, where `fields` names one or it has one of the usual fields. UserError."""
+    second = choices(fields.pair, SECOND)
+    paired = fields.pair is not None or any(name in record for name in second)
+    pair = text_of(record, second, place) if paired else None
+    return text_of(record, choices(fields.text, FIRST), place), pair
+
+

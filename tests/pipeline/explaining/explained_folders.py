@@ -1,5 +1,6 @@
 """Tiny folders of every kind that a page is made from, and a config that names them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ def tiny_generator(path: Path) -> Path:
     return path
 
 
-def tiny_classifier(path: Path, architecture: str = "electra", labels: tuple[str, ...] = LABELS) -> Path:
+def tiny_classifier(
+    path: Path, architecture: str = "electra", labels: tuple[str, ...] = LABELS, positions: int = 64
+) -> Path:
     """A sequence classifier of random weights, large enough that its answers differ."""
     config = tiny_model(architecture).config
+    config.max_position_embeddings = positions
     config.num_labels = len(labels)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: index for index, label in enumerate(labels)}
@@ -33,7 +37,27 @@ def tiny_classifier(path: Path, architecture: str = "electra", labels: tuple[str
         if isinstance(module, torch.nn.Linear):
             torch.nn.init.normal_(module.weight, std=0.5)
     model.save_pretrained(path)
-    tiny_tokenizer().save_pretrained(path)
+    tokenizer = with_types(tiny_tokenizer()) if architecture != "modernbert" else tiny_tokenizer()
+    tokenizer.model_max_length = positions
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def with_types(tokenizer: Any) -> Any:
+    """The tokenizer, made to give token types, now and when it is loaded again."""
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
+    return tokenizer
+
+
+def fine_tuned(path: Path, record: dict[str, Any] | None, labels: tuple[str, ...] = LABELS, **settings: Any) -> Path:
+    """A task's folder with these settings of finetune, and a prediction like `record`."""
+    positions = max(64, settings.get("max_length", 0))
+    tiny_classifier(path / "model", labels=labels, positions=positions)
+    recorded = {f"finetune.{key}": value for key, value in settings.items()}
+    (path / "metrics.json").write_text(json.dumps({"settings": recorded, "labels": list(labels)}))
+    if record is not None:
+        (path / "predictions-dev.jsonl").write_text(json.dumps({"line": 1} | record) + "\n")
     return path
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 from pipeline.explaining.attribution import MOST_DOUBLINGS, attribute, baseline_ids, integrate
 from pipeline.explaining.candidates import affordable, guess
-from pipeline.explaining.classifier import decide, load_classifier, open_classifier, pool, windows_read
+from pipeline.explaining.classifier import decide, load_classifier, open_classifier, pool
 from pipeline.explaining.detection import BATCH_TOKENS, replaced_probabilities
 from pipeline.explaining.tokens import tokenize
 from pipeline.probing.networks import load_network, open_folder
-from tests.pipeline.explaining.explained_folders import tiny_classifier, tiny_generator
+from tests.pipeline.explaining.explained_folders import fine_tuned, tiny_classifier, tiny_generator
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, tiny_folder
 
 CPU = torch.device("cpu")
@@ -131,7 +131,7 @@ def test_attributions_are_those_of_captum(tmp_path: Path, architecture: str) -> 
     classifier = open_classifier(tiny_classifier(tmp_path / "model", architecture))
     model = load_classifier(classifier, CPU)
     tokens = tokenize(classifier.tokenizer, TEXT, "here")
-    decision = decide(classifier, model, tokens, 30)
+    decision = decide(classifier, model, [tokens], 30)
     row = torch.tensor([[2, *tokens.ids, 3]])
     with torch.no_grad():
         logits = model(input_ids=row).logits[0]
@@ -142,34 +142,26 @@ def test_attributions_are_those_of_captum(tmp_path: Path, architecture: str) -> 
     values, delta = captum.attribute(
         row, start, target=decision.answer, n_steps=decision.attribution.steps, return_convergence_delta=True
     )
-    assert decision.values == pytest.approx(values[0].sum(-1)[1:-1].tolist(), abs=1e-5)
+    assert decision.values == [pytest.approx(values[0].sum(-1)[1:-1].tolist(), abs=1e-5)]
     assert decision.attribution.gap == pytest.approx(float(delta), abs=1e-4)
     assert decision.attribution.at_text == pytest.approx(float(logits[decision.answer]), abs=1e-5)
-    assert math.isclose(sum(v or 0 for v in decision.values), decision.attribution.total, abs_tol=1e-6)
+    assert math.isclose(sum(v or 0 for v in decision.values[0]), decision.attribution.total, abs_tol=1e-6)
 
 
 @pytest.mark.parametrize(("pooling", "windows"), [(None, 1), ("mean", 4), ("max", 4)])
 def test_a_long_text_is_read_as_the_task_says(tmp_path: Path, pooling: str | None, windows: int) -> None:
-    path = tiny_classifier(tmp_path / "model").parent
-    settings = {"finetune.long_text": "windows", "finetune.pooling": pooling, "finetune.stride": 30} if pooling else {}
-    (path / "metrics.json").write_text(json.dumps({"settings": settings}))
-    classifier = open_classifier(path)
+    settings = {"long_text": "windows", "pooling": pooling, "stride": 30} if pooling else {}
+    classifier = open_classifier(fine_tuned(tmp_path, None, **settings))
     model = load_classifier(classifier, CPU)
     tokens = tokenize(classifier.tokenizer, LONG, "here")
-    decision = decide(classifier, model, tokens, 8)
+    decision = decide(classifier, model, [tokens], 8)
     assert decision.windows == windows
-    assert decision.read == (62 if pooling is None else 150)
+    assert decision.read == [62 if pooling is None else 150]
     assert decision.explained_windows == (4 if pooling == "mean" else 1)
-    known = [value for value in decision.values if value is not None]
+    known = [value for value in decision.values[0] if value is not None]
     assert sum(known) == pytest.approx(decision.attribution.total, abs=1e-5)
-    if pooling:
-        expected = classifier.tokenizer(
-            LONG, max_length=64, stride=30, truncation=True, return_overflowing_tokens=True
-        )["input_ids"]
-        read = windows_read(classifier, 150, 62)
-        assert [[2, *tokens.ids[window.first : window.last], 3] for window in read] == expected
     if pooling == "mean":
-        assert None not in decision.values
+        assert None not in decision.values[0]
 
 
 def test_windows_decide_together() -> None:
@@ -190,6 +182,6 @@ def test_windows_decide_together() -> None:
 def test_a_regression_has_a_score(tmp_path: Path) -> None:
     classifier = open_classifier(tiny_classifier(tmp_path, labels=("similarity",)))
     model = load_classifier(classifier, CPU)
-    decision = decide(classifier, model, tokenize(classifier.tokenizer, TEXT, "here"), 20)
+    decision = decide(classifier, model, [tokenize(classifier.tokenizer, TEXT, "here")], 20)
     assert classifier.is_regression
     assert decision.outputs == pytest.approx([decision.attribution.at_text], abs=1e-5)

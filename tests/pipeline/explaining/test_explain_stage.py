@@ -135,7 +135,9 @@ def test_a_wide_gap_and_what_was_not_asked_are_said(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "run" / "explain.json").read_text())
     assert report["notes"] == [
         "The generator was asked about the first 1 of 4 tokens only: each one costs a reading of its window "
-        "(explain.candidate_budget)."
+        "(explain.candidate_budget).",
+        "Nothing tells whether the classifier was fine-tuned on one text or on two at once (no predictions lie beside "
+        "it): asked otherwise, it answers at random.",
     ]
     assert [token["candidates"] is None for token in report["texts"][0]["tokens"]] == [False, True, True, True]
     assert "The generator was asked about the first 1 of 4" in (tmp_path / "run" / "explain.html").read_text()

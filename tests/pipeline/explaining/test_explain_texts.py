@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
-from pipeline.base.task_sections import ExplainConfig
+from pipeline.base.task_sections import ExplainConfig, FieldsConfig
 from pipeline.explaining import texts
 from pipeline.explaining.cells import LONGEST_CHUNK, lay_out
 from pipeline.explaining.texts import read_texts
@@ -25,7 +25,7 @@ from tests.pipeline.tasks.tiny_folders import tiny_tokenizer
 def read(**keys: Any) -> list[tuple[str, str]]:
     return [
         (text.text, text.place)
-        for text in read_texts(ExplainConfig(**{name: str(value) for name, value in keys.items()}))[0]
+        for text in read_texts(ExplainConfig(**{name: str(value) for name, value in keys.items()}), FieldsConfig())[0]
     ]
 
 
@@ -44,10 +44,10 @@ def test_texts_of_all_kinds(tmp_path: Path) -> None:
 def test_one_page_holds_so_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.txt").write_text("12345678\n123\n123\n")
     monkeypatch.setattr(texts, "PAGE_CHARACTERS", 12)
-    found, left_out = read_texts(ExplainConfig(file=str(tmp_path / "a.txt")))
+    found, left_out = read_texts(ExplainConfig(file=str(tmp_path / "a.txt")), FieldsConfig())
     assert ([len(text.text) for text in found], left_out) == ([8, 3], 1)
     monkeypatch.setattr(texts, "PAGE_CHARACTERS", 2)
-    assert [text.text for text in read_texts(ExplainConfig(file=str(tmp_path / "a.txt")))[0]] == ["12345678"]
+    assert read(file=tmp_path / "a.txt") == [("12345678", f"{tmp_path}/a.txt:1")]
 
 
 @pytest.mark.parametrize(
