@@ -69,8 +69,10 @@ class FinetuneConfig(Section):
     """Epochs without a better score on dev after which training ends early; by default it never does."""
     batch_size: Positive = 32
     """Examples (long texts: windows) a step."""
-    lr: Rate = 1e-4
-    """Peak learning rate (released code: 1e-4 small and base, 5e-5 large)."""
+    select: str | None = None
+    """The figure on dev by which the best epoch and the best seed are chosen; by default the family's own."""
+    lr: Rate | None = None
+    """Peak learning rate; by default the paper's by the export's size: 3e-4 small, 1e-4 base, 5e-5 large."""
     max_length: Annotated[int, Field(ge=8)] = 128
     """Tokens a row; longer texts are cut, and counted, or read in windows."""
     long_text: Literal["cut", "windows"] = "cut"
@@ -83,8 +85,8 @@ class FinetuneConfig(Section):
     """Share of the steps over which the learning rate rises."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """The released configuration's; the paper's appendix B says 0."""
-    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.8
-    """Factor of the learning rate from a layer to the one below (paper, appendix B)."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Factor of the learning rate from a layer to the one below; by default the paper's: 0.8, large 0.9."""
     top_layer_power: Annotated[int, Field(ge=0)] = 1
     """The top layer's rate is lr * layer_decay ** this: 1 by the paper's text, 2 in the released code."""
     head: Literal["cls", "library", "mean"] = "cls"
@@ -102,12 +104,12 @@ class FinetuneConfig(Section):
     """Name to export, for a sweep that compares several; by default finetune.export alone."""
     train_examples: tuple[Positive, ...] = ()
     """Numbers of training examples to try, drawn with each seed: score against examples."""
-    bag_of_words: bool = False
-    """Also a linear model over words and characters (scikit-learn), to compare with."""
+    bag_of_words: bool | None = None
+    """Also a linear model over words and characters (scikit-learn), to compare with; null: with train_examples."""
     task_settings: dict[str, dict[str, Any]] = {}
     """A sweep's exceptions: name of a task to keys of this section that hold for it alone, over all others."""
     max_train_examples: Positive | None = None
-    """Most training examples; of more, that many are drawn by the seed, balanced by class."""
+    """Most training examples; of more, that many are drawn by the seed, balanced by class (docs/finetune.md)."""
     min_updates: Annotated[int, Field(ge=0)] = 0
     """Fewest steps: a small training file is passed over more often than `epochs`, and dev scored `epochs` times."""
     log_model: bool = True
@@ -120,6 +122,11 @@ class FinetuneConfig(Section):
     """translation, summarisation: tokens of a target; longer ones are cut, and counted."""
     beams: Positive = 4
     """translation, summarisation: beams of the search (1: greedy)."""
+
+    @property
+    def counts_words(self) -> bool:
+        """Whether a linear model over words is wanted: a curve over examples says little without one."""
+        return bool(self.train_examples) if self.bag_of_words is None else self.bag_of_words
 
 
 class EvaluateConfig(Section):

@@ -13,6 +13,7 @@ from pipeline.tasks.families.base import family_class
 from pipeline.tasks.identity import target_folder
 from pipeline.tasks.job import fine_tune, finished, plan_job, prepare
 from pipeline.tasks.origin import origin_tags
+from pipeline.tasks.recipe import settled
 from pipeline.tasks.results import advice, summary
 from pipeline.tasks.serving import keep_model
 from pipeline.tasks.stopping import asked_to_stop
@@ -24,6 +25,7 @@ def run(config: RunConfig) -> None:
     if is_sweep(config.finetune):
         finetune_sweep.run(config)
         return
+    config = settled(config)
     folder, settings = RunFolder(Path(config.run_dir)), config.finetune
     target = target_folder(config)
     if (done := finished(config, target)) is not None:
@@ -44,7 +46,9 @@ def run(config: RunConfig) -> None:
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
     """Checks files and folder; what would be trained. Writes nothing."""
-    return finetune_sweep.plan(config) if is_sweep(config.finetune) else plan_job(config, target_folder(config))
+    if is_sweep(config.finetune):
+        return finetune_sweep.plan(config)
+    return plan_job(settled(config), target_folder(config))
 
 
 def _tracked(config: RunConfig, folder: RunFolder) -> Tracker:

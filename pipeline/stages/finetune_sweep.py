@@ -26,7 +26,7 @@ from pipeline.tasks.origin import origin_tags
 from pipeline.tasks.serving import keep_model
 from pipeline.tasks.stopping import asked_to_stop
 from pipeline.tasks.sweep import Group, Job
-from pipeline.tasks.sweep_inputs import Inputs, cost, open_sweep
+from pipeline.tasks.sweep_inputs import Inputs, cost, open_sweep, recipes
 from pipeline.tasks.sweep_report import Report, counted_jobs
 from pipeline.tasks.sweep_work import Failure, count_words, fine_tune_one
 
@@ -67,6 +67,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     rows, left, flops = [], 0, 0.0
     for name, task in inputs.tasks.items():
         rows += [(f"{name}: {label}", value) for label, value in task.describe()]
+    rows += recipes(inputs.sweep)
     for job in inputs.sweep.jobs:
         price = cost(inputs, job)
         what = f"{price.updates:,} steps, {price.tokens:,} tokens, {price.flops:.2e} FLOPs"
@@ -75,7 +76,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
         left += not done
         flops += 0 if done else price.flops
     rows.append(("to be made", f"{left:,} of {len(inputs.sweep.jobs):,} fine-tunings, {flops:.2e} FLOPs"))
-    if config.finetune.bag_of_words:
+    if config.finetune.counts_words:
         counted = counted_jobs(inputs.sweep, inputs.tasks, RunFolder(Path(config.run_dir)).finetune)
         rows.append(("bag of words", f"{len(counted):,} models"))
     return rows
@@ -125,12 +126,13 @@ class _Course:
         for job in waiting:
             journal = journal_path(self.folder, f"finetune-{job.name}").resolve()
             work.append((job.name, fine_tune_one, (job.config.to_dict(), str(job.target), str(journal))))
-        if sweep.config.finetune.bag_of_words:
+        if sweep.config.finetune.counts_words:
             for path, job in counted_jobs(sweep, self.inputs.tasks, self.folder.finetune).items():
                 if waiting or not path.is_file():
                     name = f"bag of words for {job.task}, {path.stem}"
                     work.append((name, count_words, (job.config.to_dict(), str(path.resolve()))))
-        get_logger().info(f"{len(sweep.jobs):,} fine-tunings, {len(done):,} of them done already")
+        rates = "".join(f"\n  {rates}: {places}" for rates, places in recipes(sweep))
+        get_logger().info(f"{len(sweep.jobs):,} fine-tunings, {len(done):,} of them done already{rates}")
         if not work:
             return
         calls = [(function, given) for _, function, given in work]

@@ -8,8 +8,9 @@ from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
 from pipeline.base.run_folder import RunFolder
-from pipeline.tasks.families.base import SPLITS, split_path
+from pipeline.tasks.families.base import SPLITS, family_class, split_path
 from pipeline.tasks.pretrained import pretrained_digest, pretrained_path
+from pipeline.tasks.recipe import RATES
 
 METRICS = "metrics.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -55,8 +56,11 @@ def already_done(config: RunConfig, target: Path) -> bool:
 
 
 def comparable(config: RunConfig) -> dict[str, Any]:
-    """The settings that the result depends on."""
+    """The settings that the result depends on; of a settled config (recipe.py), but for an export that is gone."""
     values = config.finetune.model_dump(mode="json", exclude={*_PLACES, *_INDIFFERENT})
+    if values["select"] == family_class(config.finetune.family).selection:
+        values["select"] = None
+    values = {key: value for key, value in values.items() if value is not None or key not in RATES}
     return {f"finetune.{key}": value for key, value in values.items()} | {"seed": config.seed}
 
 

@@ -1,7 +1,7 @@
 """One fine-tuning, from an opened task to its folder; what the stage does once, and a sweep many times over.
 
 Repeatable: a finished one is left as it is, a killed one goes on, one of other settings is refused. Nothing here speaks
-to MLflow: points go to a journal.
+to MLflow: points go to a journal. Configs are settled ones (recipe.py).
 """
 
 import os
@@ -23,6 +23,7 @@ from pipeline.tasks.families.base import Encoded, Row, Task, open_task
 from pipeline.tasks.identity import METRICS, already_done, comparable, input_digests
 from pipeline.tasks.loop import Course, FineTuning
 from pipeline.tasks.pretrained import Pretrained, open_pretrained, pretrained_path
+from pipeline.tasks.recipe import told
 from pipeline.tasks.results import named, write_results
 from pipeline.tasks.subsets import limited
 from pipeline.tasks.work_folder import WorkFolder
@@ -57,7 +58,8 @@ class Prepared:
         """What will be trained, and what is cut or read in windows."""
         longest = self.task.settings.max_length
         device = next(self.model.parameters()).device.type
-        _show(self.task.describe(), f"fine-tuning {self.pretrained.describe(longest)} on {device}")
+        rows = [*self.task.describe(), _recipe(self.task)]
+        _show(rows, f"fine-tuning {self.pretrained.describe(longest)} on {device}")
         for split, part in self.encoded.items():
             examples = len(self.task.examples[split])
             if part.cut:
@@ -131,6 +133,7 @@ def plan_job(config: RunConfig, target: Path) -> list[tuple[str, str]]:
         ("result", f"{target} ({'finished: nothing to do' if done else 'to be made'})"),
         ("from", pretrained.describe(settings.max_length)),
         *task.describe(),
+        _recipe(task),
         (f"rows of {settings.max_length} tokens", windows),
         ("cut", f"{cut} examples"),
         ("batches", f"{price.updates:,} of {settings.batch_size} rows"),
@@ -172,6 +175,11 @@ def _remove_leftovers(target: Path) -> None:
     for kind in ("aside", "old"):
         for path in target.parent.glob(f".{target.name}.*.{kind}"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _recipe(task: Task) -> tuple[str, str]:
+    """What is not seen in the config alone, a row for a person."""
+    return "recipe", f"{told(task.settings)}; the best epoch by {task.selection} on dev"
 
 
 def _show(rows: list[tuple[str, str]], title: str) -> None:

@@ -1,4 +1,4 @@
-"""Score against training examples, for every export and for the bag-of-words model, in one picture: did it pay?
+"""Score against training examples, for exports, bag of words and trivial answer, in one picture: did it pay?
 
 Points are medians over the seeds, bands reach from the smallest to the largest. The picture is SVG inside a page that
 stands alone; the same figures are in a table below it, and as Markdown and JSON.
@@ -17,13 +17,21 @@ from pipeline.tasks.page import Table, page
 from pipeline.tasks.spread import Spread
 
 BAG_OF_WORDS = "bag of words"
-_STYLES = (("#0072b2", "o", "-"), ("#d55e00", "s", "--"), ("#009e73", "^", "-."), ("#cc79a7", "D", ":"))
+TRIVIAL_ANSWER = "trivial answer"
+_STYLES = (
+    ("#0072b2", "o", "-"),
+    ("#d55e00", "s", "--"),
+    ("#009e73", "^", "-."),
+    ("#cc79a7", "D", ":"),
+    ("#e69f00", "v", "-"),
+    ("#56b4e9", "P", "--"),
+)
 """Colour (told apart by the colour-blind: Okabe and Ito), marker and line of a series, used in turn."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A task's figures by series (an export's name, or bag of words) and number of examples."""
+    """A task's figures by series (an export's name, bag of words, trivial answer) and number of examples."""
 
     task: str
     metric: str

@@ -19,7 +19,7 @@ from pipeline.base.progress import Progress
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.batches import collate, shuffled_batches, sorted_batches
 from pipeline.tasks.families.base import Batch, Encoded, Task
-from pipeline.tasks.rates import parameter_groups, rate_factor
+from pipeline.tasks.rates import parameter_groups, peaks, rate_factor
 from pipeline.tasks.work_folder import WorkFolder
 
 CLIP = 1.0
@@ -167,7 +167,7 @@ class FineTuning:
         update = outcome.updates
         if update % max(1, course.updates // LOGGED_POINTS) == 0 or update == course.updates:
             factor = rate_factor(update - 1, course.updates, self.settings.warmup_fraction)
-            report(update, {"train/loss": outcome.losses[-1], "train/lr": self.settings.lr * factor})
+            report(update, {"train/loss": outcome.losses[-1], "train/lr": peaks(self.settings)[0] * factor})
 
     def _end_pass(self, course: Course, outcome: Outcome, report: Report, stop: Callable[[], bool]) -> None:
         epoch = course.epoch_after(outcome.passes + 1)

@@ -56,7 +56,7 @@ def pretrained_path(config: RunConfig) -> Path:
 
 
 def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretrained:
-    """Config and tokenizer, checked against each other and against finetune.max_length. Raises UserError."""
+    """Config and tokenizer, checked against each other and against the task's settings. Raises UserError."""
     quiet_transformers()
     if not (path / "config.json").is_file():
         raise UserError(
@@ -75,7 +75,9 @@ def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretr
     except Exception as error:
         raise UserError(f"{path} cannot be opened by transformers: {first_line(error)}") from error
     _check(path, model, config, tokenizer, settings.max_length)
-    return Pretrained(path, config, tokenizer, sum(p.numel() for p in model.parameters()), settings.weights)
+    pretrained = Pretrained(path, config, tokenizer, sum(p.numel() for p in model.parameters()), settings.weights)
+    task.check(pretrained)
+    return pretrained
 
 
 def load_model(

@@ -34,15 +34,23 @@ def layer_powers(model: nn.Module, prefix: str, top: int) -> Iterator[tuple[str,
             yield name, top
 
 
+def peaks(settings: FinetuneConfig) -> tuple[float, float]:
+    """finetune.lr and finetune.layer_decay of settled settings (recipe.py)."""
+    assert settings.lr is not None
+    assert settings.layer_decay is not None
+    return settings.lr, settings.layer_decay
+
+
 def parameter_groups(
     model: nn.Module, powers: Iterable[tuple[str, int]], settings: FinetuneConfig
 ) -> list[dict[str, Any]]:
     """Optimizer groups, one for each (rate, decayed or not): params, names, peak (the rate), weight_decay."""
+    lr, decay = peaks(settings)
     parameters = dict(model.named_parameters())
     groups: dict[tuple[int, bool], dict[str, Any]] = {}
     for name, power in powers:
         decayed = decays(name, parameters[name])
-        peak = settings.lr * settings.layer_decay**power
+        peak = lr * decay**power
         new = {"params": [], "names": [], "peak": peak, "lr": peak}
         new["weight_decay"] = settings.weight_decay if decayed else 0.0
         group = groups.setdefault((power, decayed), new)

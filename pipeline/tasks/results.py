@@ -36,12 +36,14 @@ def write_results(
         "weights": pretrained.weights,
         "examples": {split: len(task.examples[split]) for split in task.splits},
         "rows": {split: len(part.rows) for split, part in tuning.encoded.items()},
+        "selection": task.selection,
         "best_epoch": outcome.best_epoch,
         "updates": outcome.updates,
         "cut": {split: part.cut for split, part in tuning.encoded.items()},
         "history": outcome.history,
     }
-    headline = {name: value for name, value in figures.items() if name != "loss"}
+    names = [*(name for name in task.headline if name in figures), *figures]
+    headline = {name: figures[name] for name in names if name != "loss"}
     return named(settings, headline) | metrics | facts | task.facts()
 
 
@@ -63,7 +65,7 @@ def summary(metrics: dict[str, Any]) -> str:
     words = any("/bag_of_words_" in key for key in metrics)
     lines.append(f"  {'split':<6}{'figure':<14}{'reached':>9}  trivial answer{'  bag of words' if words else ''}")
     for split in ("dev", "test"):
-        for name in family_class(metrics["family"]).headline:
+        for name in family_class(metrics["family"]).shown(metrics["settings"].get("finetune.select")):
             if (key := f"{prefix}{split}/{name}") in metrics:
                 trivial = metrics.get(f"{prefix}{split}/trivial_{name}")
                 beside = "" if trivial is None else f"{trivial:.4f}"

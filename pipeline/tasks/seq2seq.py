@@ -50,7 +50,6 @@ class Generation(Task):
     auto_class = "AutoModel"
     head_module = None
     pipeline_name = None
-    headline: ClassVar[tuple[str, ...]]
     no_repeat: ClassVar[int] = 0
     """Length of the word pieces' sequences that no answer says twice; 0: any may be."""
 
@@ -97,6 +96,15 @@ class Generation(Task):
         self, generated: Sequence[str], references: Sequence[Sequence[str]]
     ) -> tuple[dict[str, float], dict[str, str]]:
         """The family's metrics, and what belongs beside them: signatures, tokenizers."""
+
+    def check(self, pretrained: Pretrained) -> None:
+        """UserError for targets beyond the decoder's positions, of which the token to begin with takes one."""
+        positions, wanted = pretrained.config.max_position_embeddings, self.settings.max_target_length
+        if pretrained.config.model_type != "modernbert" and positions < wanted + 1:
+            raise UserError(
+                f"finetune.max_target_length {wanted} needs {wanted + 1} positions, but {pretrained.path} has "
+                f"{positions}. Set it to {positions - 1} or less."
+            )
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
         """Encoder and decoder from the folder (or of its shape), and how answers are searched for, in the model."""

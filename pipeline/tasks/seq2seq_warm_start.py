@@ -14,7 +14,6 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from pipeline.base.errors import UserError
 from pipeline.tasks.pretrained import Pretrained, load_model
 
 DROPOUT = 0.1
@@ -31,8 +30,8 @@ def build_encoder_decoder(
     """The model on the CPU in fp32, and how many tensors and rows of the decoder were copied.
 
     target: tokenizer of what is written. shared: its ids to ids of `pretrained.tokenizer`, pieces that are the same.
-    longest: ids that the decoder ever reads. With weights "random" nothing is copied. Raises UserError for a body with
-    too few positions.
+    longest: ids that the decoder ever reads, at most as many as the body has positions. With weights "random" nothing
+    is copied.
     """
     config = pretrained.config
     encoder = load_model(pretrained, "AutoModel", None, seed, torch.device("cpu"))
@@ -59,11 +58,6 @@ def _decoder_config(config: Any, target: Any, longest: int) -> Any:
     role = {"is_decoder": True, "add_cross_attention": True, "use_cache": True, "tie_word_embeddings": True}
     common = {"vocab_size": len(target), "pad_token_id": target.pad_token_id} | ids | role
     if config.model_type != "modernbert":
-        if config.max_position_embeddings < longest:
-            raise UserError(
-                f"finetune.max_target_length {longest} is longer than the {config.max_position_embeddings} positions "
-                f"of the export. Set it to {config.max_position_embeddings} or less."
-            )
         dropouts = ("hidden_dropout_prob", "attention_probs_dropout_prob")
         decoder = copy.deepcopy(config)
         for name, value in (common | {name: max(DROPOUT, getattr(config, name)) for name in dropouts}).items():

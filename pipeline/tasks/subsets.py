@@ -4,10 +4,21 @@ Subsets of one seed are nested: those of 8 examples are among those of 32. Price
 """
 
 import random
+from bisect import bisect_right
 from collections.abc import Hashable, Sequence
+from statistics import quantiles
 
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import Task
+
+BINS = 4
+"""Of scores, each with about as many training examples."""
+
+
+def score_bins(scores: Sequence[float]) -> list[Hashable]:
+    """The quarter of all scores that each is in, as its class; the same score is always in the same one."""
+    edges = quantiles(scores, n=BINS, method="inclusive")
+    return [bisect_right(edges, score) for score in scores]
 
 
 def limited(task: Task, settings: FinetuneConfig, seed: int) -> Task:

@@ -1,5 +1,6 @@
 """All files and folders of a sweep opened and checked before any work, each once; and what its jobs will cost."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.tasks.families.base import Encoded, Task, open_task
 from pipeline.tasks.job import Cost, finished, training_cost
 from pipeline.tasks.pretrained import Pretrained, open_pretrained, pretrained_path
+from pipeline.tasks.recipe import settled, told
 from pipeline.tasks.spread import refuse_single
 from pipeline.tasks.subsets import stratified_order
 from pipeline.tasks.sweep import Job, Sweep, plan_sweep, with_sizes
@@ -29,7 +31,9 @@ class Inputs:
 
 def open_sweep(config: RunConfig) -> Inputs:
     """Reads every task and looks at every export. Raises UserError, also for results made with other settings."""
-    sweep = plan_sweep(config)
+    planned = plan_sweep(config)
+    ready = tuple(dataclasses.replace(job, config=settled(job.config)) for job in planned.jobs)
+    sweep = dataclasses.replace(planned, jobs=ready)
     first = {job.task: job for job in reversed(sweep.jobs)}
     tasks = {settings.name: open_task(first[settings.name].config.finetune) for settings in sweep.tasks}
     sized = with_sizes(sweep, tasks)
@@ -44,6 +48,15 @@ def open_sweep(config: RunConfig) -> Inputs:
         refuse_single(finetune / group.name)
     done = frozenset(job.name for job in sized.jobs if finished(job.config, job.target) is not None)
     return Inputs(sized, tasks, pretrained, done)
+
+
+def recipes(sweep: Sweep) -> list[tuple[str, str]]:
+    """Learning rates, and the exports and tasks that have them, a row for each."""
+    found: dict[str, dict[str, None]] = {}
+    for job in sweep.jobs:
+        place = f"{job.export}/{job.task}" if job.export is not None else job.task
+        found.setdefault(told(job.config.finetune), {})[place] = None
+    return [(rates, ", ".join(places)) for rates, places in found.items()]
 
 
 def cost(inputs: Inputs, job: Job) -> Cost:

@@ -14,9 +14,9 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.tasks.comparison import Compared, write_comparison
 from pipeline.tasks.families.base import Task
 from pipeline.tasks.identity import METRICS
-from pipeline.tasks.learning_curve import BAG_OF_WORDS, Curve, write_curve
+from pipeline.tasks.learning_curve import BAG_OF_WORDS, TRIVIAL_ANSWER, Curve, write_curve
 from pipeline.tasks.page import Table
-from pipeline.tasks.spread import Results, Spread, summarised, write_group
+from pipeline.tasks.spread import TRIVIAL, Results, Spread, summarised, write_group
 from pipeline.tasks.sweep import Group, Job, Sweep
 
 ALONE = "result"
@@ -64,7 +64,7 @@ class Report:
 
     def counted(self, group: Group) -> Results | None:
         """The bag-of-words model's turn at the same examples."""
-        if not self.sweep.config.finetune.bag_of_words:
+        if not self.sweep.config.finetune.counts_words:
             return None
         task = self.tasks[group.task]
         files = counted_jobs(self._alone(group), self.tasks, self.folder)
@@ -113,9 +113,10 @@ class Report:
         series: dict[str, dict[int, Spread]] = {export or ALONE: {} for export in self.sweep.exports}
         for group in self.sweep.groups:
             if group.task == name and group.examples is not None:
-                both = ((group.export or ALONE, self.results(group)), (BAG_OF_WORDS, self.counted(group)))
-                for label, results in both:
-                    if results is not None and (value := results.spreads().get(f"{split}/{metric}")) is not None:
+                results, counted = self.results(group), self.counted(group)
+                lines = ((group.export or ALONE, results, metric), (BAG_OF_WORDS, counted, metric))
+                for label, found, figure in (*lines, (TRIVIAL_ANSWER, results, f"{TRIVIAL}{metric}")):
+                    if found is not None and (value := found.spreads().get(f"{split}/{figure}")) is not None:
                         series.setdefault(label, {})[group.examples] = value
         return Curve(name, metric, split, series)
 

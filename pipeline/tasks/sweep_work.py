@@ -75,7 +75,14 @@ def count_words(values: dict[str, Any], path: str) -> Failure | None:
     return None
 
 
-_DECIDE = ("finetune.family", "finetune.fields", "finetune.format", "finetune.max_train_examples", "seed")
+_DECIDE = (
+    "finetune.family",
+    "finetune.fields",
+    "finetune.format",
+    "finetune.max_train_examples",
+    "finetune.select",
+    "seed",
+)
 """Settings that a linear model's figures depend on."""
 
 

@@ -49,11 +49,18 @@ class SequenceTask(Task):
         """Whether an example is two texts."""
         return self.examples[self.splits[0]][0].pair is not None
 
+    def check(self, pretrained: Pretrained) -> None:
+        """UserError for finetune.head mean with another body than ModernBERT's."""
+        kind = pretrained.config.model_type
+        if self.settings.head == "mean" and kind != "modernbert":
+            raise UserError(
+                f"finetune.head mean is ModernBERT's, and {pretrained.path} is of the kind {kind}: set it to cls or "
+                "library."
+            )
+
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
         """The library's class; with finetune.head cls, ELECTRA's head is the paper's. Raises UserError."""
         modern = pretrained.config.model_type == "modernbert"
-        if self.settings.head == "mean" and not modern:
-            raise UserError("finetune.head mean is ModernBERT's; set it to cls or library for this export.")
         if self.settings.head != "library" and modern:
             pretrained.config.classifier_pooling = self.settings.head
         model = super().load(pretrained, seed, device)
@@ -126,12 +133,6 @@ def read_examples(path: Path, settings: FinetuneConfig, answer_of: Any) -> list[
     return examples
 
 
-def check_same_kind(examples: dict[str, list[Example]], files: dict[str, Path]) -> None:
-    """UserError where one file has pairs and another has single texts."""
-    kinds = {split: found[0].pair is not None for split, found in examples.items()}
-    if len(set(kinds.values())) > 1:
-        pairs, single = (next(split for split, kind in kinds.items() if kind is wanted) for wanted in (True, False))
-        raise UserError(f"{files[pairs]} has two texts a record, {files[single]} one. Name them by finetune.fields.")
 def texts_of(record: dict[str, Any], fields: FieldsConfig, place: str) -> tuple[str, str | None]:
     """The text of a record and the second, where `fields` names one or it has one of the usual fields. UserError."""
     second = choices(fields.pair, SECOND)
@@ -140,3 +141,9 @@ def texts_of(record: dict[str, Any], fields: FieldsConfig, place: str) -> tuple[
     return text_of(record, choices(fields.text, FIRST), place), pair
 
 
+def check_same_kind(examples: dict[str, list[Example]], files: dict[str, Path]) -> None:
+    """UserError where one file has pairs and another has single texts."""
+    kinds = {split: found[0].pair is not None for split, found in examples.items()}
+    if len(set(kinds.values())) > 1:
+        pairs, single = (next(split for split, kind in kinds.items() if kind is wanted) for wanted in (True, False))
+        raise UserError(f"{files[pairs]} has two texts a record, {files[single]} one. Name them by finetune.fields.")

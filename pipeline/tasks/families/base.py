@@ -50,10 +50,12 @@ class Task(ABC):
 
     auto_class: ClassVar[str]
     """transformers' class that has the head, such as AutoModelForSequenceClassification."""
-    selection: ClassVar[str]
-    """The metric by which the best epoch is chosen on dev (higher is better)."""
-    headline: ClassVar[tuple[str, ...]]
-    """The metrics to show a person, the most usual one first."""
+    selection: str
+    """The metric by which the best epoch is chosen on dev (higher is better): finetune.select, or the family's own."""
+    headline: tuple[str, ...]
+    """The metrics to show a person, the most usual one first; where finetune.select is set, that one."""
+    lower_is_better: ClassVar[frozenset[str]] = frozenset()
+    """Those of the headline by which nothing can be chosen."""
     pipeline_name: ClassVar[str | None]
     """What transformers.pipeline, and so MLflow, calls the task; None where it has none."""
     head_module: ClassVar[str | None] = "classifier"
@@ -68,6 +70,20 @@ class Task(ABC):
         self.labels = list(labels)
         """In the order of the network's outputs; [] of a task that has none."""
         self.label_places = {label: place for place, label in enumerate(labels)}
+        self.headline = self.shown(settings.select)
+        if settings.select is not None:
+            self.selection = settings.select
+
+    @classmethod
+    def selectable(cls) -> tuple[str, ...]:
+        """What finetune.select may be."""
+        others = (name for name in cls.headline if name != cls.selection and name not in cls.lower_is_better)
+        return (cls.selection, *others)
+
+    @classmethod
+    def shown(cls, select: str | None) -> tuple[str, ...]:
+        """The headline with finetune.select before the rest."""
+        return cls.headline if select is None else (select, *(name for name in cls.headline if name != select))
 
     @classmethod
     @abstractmethod
@@ -89,6 +105,10 @@ class Task(ABC):
     @abstractmethod
     def head_config(self) -> dict[str, Any]:
         """What the head adds to the model's config: number and names of labels."""
+
+    def check(self, pretrained: Pretrained) -> None:
+        """UserError where the settings do not go with this export; called before anything is loaded or written."""
+        return
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
         """The network to train: the folder's weights (or random ones) and a new head. Raises UserError."""
@@ -175,6 +195,11 @@ def family_class(name: str) -> type[Task]:
 def open_task(settings: FinetuneConfig) -> Task:
     """The task that `settings` describes, its files read. Raises UserError."""
     family = family_class(settings.family)
+    if settings.select is not None and settings.select not in family.selectable():
+        raise UserError(
+            f"finetune.select {settings.select!r} is nothing by which {settings.family} can choose on dev: it may be "
+            f"{', '.join(family.selectable())}."
+        )
     files = {split: split_path(settings, split) for split in ("train", "dev")}
     if settings.test:
         files["test"] = split_path(settings, "test")

@@ -7,7 +7,7 @@ finetune.long_text says. Price: questions of one context read it anew each.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,6 +140,10 @@ class QuestionAnswering(Task):
         if beyond:
             get_logger().info(f"{split}: {beyond:,} answers are longer than finetune.max_answer_tokens: out of reach")
         return EncodedQuestions(rows, targets, owners, cut, offsets, firsts)
+
+    def strata(self) -> list[Hashable]:
+        """Whether the context answers the question."""
+        return [bool(example.answers) for example in self.examples["train"]]
 
     def loss(self, model: nn.Module, batch: Batch, targets: Sequence[tuple[int, int]]) -> Tensor:
         """Mean of the cross entropies in nats of start and end, over all tokens of a row."""

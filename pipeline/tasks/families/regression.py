@@ -4,7 +4,7 @@ Promise: the folder loads as pipeline("text-classification") and, for pairs, as 
 give scores as they stand in the files, since its config names the identity where CrossEncoder would take a sigmoid.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.tasks.families.base import Batch
 from pipeline.tasks.formats.fields import choices, score_of
 from pipeline.tasks.metrics import correlations
 from pipeline.tasks.pooling import pool_scores
+from pipeline.tasks.subsets import score_bins
 from pipeline.tasks.text_task import SCORE, SequenceTask, check_same_kind, read_examples
 
 LABEL = "score"
@@ -29,6 +30,7 @@ class Regression(SequenceTask):
 
     selection = "spearman"
     headline = ("spearman", "pearson", "mse")
+    lower_is_better = frozenset({"mse"})
 
     @classmethod
     def open(
@@ -63,6 +65,10 @@ class Regression(SequenceTask):
     def targets(self, split: str) -> list[float]:
         """The scores."""
         return [example.answer for example in self.examples[split]]
+
+    def strata(self) -> list[Hashable]:
+        """Quarters of the scores."""
+        return score_bins(self.targets("train"))
 
     def loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Tensor:
         """Mean squared error."""

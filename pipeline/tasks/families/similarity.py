@@ -6,7 +6,7 @@ Price: a text is embedded alone, so a cross-encoder (family regression) scores a
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from pipeline.tasks.pretrained import Pretrained, load_model, quiet_transformers
 from pipeline.tasks.rates import layer_powers
 from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
 from pipeline.tasks.similarity_whitening import whitening
+from pipeline.tasks.subsets import score_bins
 from pipeline.tasks.text_task import FIRST, SCORE, SECOND
 
 BODY = "0.model"
@@ -36,6 +37,8 @@ RANGE = "score_range"
 """Name, in the model's config, of the least and the greatest score of its training file."""
 PAIR = "pair_"
 """Before the name of what belongs to the second text."""
+SEARCHED = ("mrr_10", "recall_10")
+"""Figures of a search."""
 RELEVANT = 0.8
 """Share of the range of scores from which on a pair is one that a search should find."""
 _KERNEL = {"attn_implementation": "eager", "dtype": torch.float32}
@@ -65,7 +68,7 @@ class Similarity(Task):
     auto_class = "AutoModel"
     head_module = None
     selection = "spearman"
-    headline = ("spearman", "pearson", "mrr_10", "recall_10")
+    headline = ("spearman", "pearson", *SEARCHED)
     pipeline_name = None
 
     def __init__(self, settings: FinetuneConfig, examples: dict[str, list[Example]]) -> None:
@@ -96,6 +99,15 @@ class Similarity(Task):
     def head_config(self) -> dict[str, Any]:
         """There is no head; the range of the scores, so that another file is judged by the same."""
         return {RANGE: [self.low, self.high]}
+
+    def check(self, pretrained: Pretrained) -> None:
+        """UserError where finetune.select is a figure of search, and dev has no pair to be found."""
+        dev = self.examples.get("dev", [])
+        if self.selection in SEARCHED and not any(example.score >= self.relevant for example in dev):
+            raise UserError(
+                f"finetune.select {self.selection}: no pair of finetune.dev has a score of {self.relevant:g} or more, "
+                "so nothing can be searched for. Choose by spearman."
+            )
 
     def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
         """sentence-transformers' own modules around the folder's network: mean of the tokens, then whitened."""
@@ -137,6 +149,10 @@ class Similarity(Task):
         second, cut_second = encode_texts(tokenizer, [example.second for example in examples], longest)
         rows = [{"input_ids": a, f"{PAIR}input_ids": b} for a, b in zip(first, second, strict=True)]
         return Encoded(rows, self._scaled(split), range(len(rows)), cut_first + cut_second)
+
+    def strata(self) -> list[Hashable]:
+        """Quarters of the scores."""
+        return score_bins([example.score for example in self.examples["train"]])
 
     def loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Tensor:
         """CoSENT (Su 2022) over the pairs of a batch, as sentence-transformers has it."""

@@ -5,7 +5,7 @@ Promise: what pipeline("token-classification") sees is what was trained: running
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,12 @@ class Tagging(Task):
                 targets.append(self._targets(window, example))
                 owners.append(number)
         return EncodedTags(rows, targets, owners, cut, places)
+
+    def strata(self) -> list[Hashable]:
+        """The kind of each sentence's entities that fewest sentences have; O where there is none."""
+        held = [{tag[2:] for tag in example.tags if tag != OUTSIDE} for example in self.examples["train"]]
+        counts = Counter(kind for kinds in held for kind in kinds)
+        return [min(kinds, key=lambda kind: (counts[kind], kind), default=OUTSIDE) for kinds in held]
 
     def loss(self, model: nn.Module, batch: Batch, targets: Sequence[list[int]]) -> Tensor:
         """Mean cross entropy in nats over the pieces in which words begin."""

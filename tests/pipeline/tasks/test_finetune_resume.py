@@ -22,6 +22,7 @@ from pipeline.command import main
 from pipeline.tasks.families.classification import Classification
 from pipeline.tasks.job import fine_tune, never
 from pipeline.tasks.loop import Course
+from pipeline.tasks.recipe import settled
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, tiny_folder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,7 +46,7 @@ def settings(**more: Any) -> list[str]:
 
 
 def config(**more: Any) -> RunConfig:
-    return load_config(None, settings(**more))
+    return settled(load_config(None, settings(**more)))
 
 
 def tune(target: str, stop: Callable[[], bool] = never, **more: Any) -> dict[str, Any]:

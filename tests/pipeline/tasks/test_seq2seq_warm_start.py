@@ -9,7 +9,6 @@ import transformers
 from tokenizers import Tokenizer, models
 from torch.testing import assert_close
 
-from pipeline.base.errors import UserError
 from pipeline.tasks.pretrained import Pretrained
 from pipeline.tasks.seq2seq_vocabulary import shared_pieces, train_target_vocabulary
 from pipeline.tasks.seq2seq_warm_start import build_encoder_decoder
@@ -138,11 +137,6 @@ def test_pieces_are_matched_by_what_they_spell() -> None:
     assert len(first) > 1
     assert {name: spelt.get(name) for name in expected} == expected
     assert set(spelt) - set(expected) <= {",", "\u2581,"}  # a sign is the same alone and after a word; "x" is not
-
-
-def test_too_few_positions_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="max_target_length 65 is longer than the 64 positions"):
-        built(folder(tmp_path, tiny_model("bert")), 65)
 
 
 def test_a_high_padding_id_makes_no_long_table_of_positions(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from pipeline.tasks.families.base import Task, open_task
 from pipeline.tasks.heads import ClsHead
 from pipeline.tasks.job import fine_tune, plan_job
 from pipeline.tasks.pretrained import load_model, open_pretrained, reload_model
+from pipeline.tasks.recipe import settled
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, WORDS, tiny_folder, tiny_tokenizer
 
 CPU = torch.device("cpu")
@@ -179,7 +180,7 @@ def tuned(folder: Path, files: dict[str, str], **more: Any) -> dict[str, Any]:
     """metrics.json of a short fine-tuning into folder/task."""
     values = {"lr": 3e-3, "max_length": 32, "epochs": 6, "batch_size": 16, "export": folder / "export"} | files | more
     settings = [f"finetune.{key}={value}" for key, value in values.items()]
-    run = load_config(None, ["train.threads=1", "seed=1", f"run_dir={folder}", *settings])
+    run = settled(load_config(None, ["train.threads=1", "seed=1", f"run_dir={folder}", *settings]))
     plan = dict(plan_job(run, folder / "task"))
     metrics = fine_tune(run, folder / "task", Journal(None))
     return metrics | {"plan": plan}
