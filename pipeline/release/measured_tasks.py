@@ -93,12 +93,12 @@ def _readings(metrics: Mapping[str, Any], twin: Mapping[str, Any]) -> Iterator[_
     yield _Reading(split, figures, deviations, len(metrics.get("seeds") or ()), rivals)
     for file, found in _dict(metrics.get(EVALUATIONS)).items():
         others = _dict(twin.get(EVALUATIONS)).values()
-        other = next((one for one in others if all(one.get(k) == found.get(k) for k in ("data_sha256", "read"))), {})
+        same = [one for one in others if all(one.get(key) == found.get(key) for key in ("data_sha256", "read"))]
         figures = _numbers(found.get("metrics"))
         rivals = {
             "trivial": _numbers(found.get("trivial")),
             "bag_of_words": {},
-            "random": _numbers(other.get("metrics")),
+            "random": _numbers(same[0].get("metrics")) if same else {},
         }
         spread = {name: _numbers(value).get("std") for name, value in _dict(found.get("spread")).items()}
         yield _Reading(
