@@ -7,6 +7,8 @@ from typing import Any
 
 from pipeline.base.errors import UserError
 
+SURROGATE = r"\ud"
+"""How JSON begins to spell half of a surrogate pair, in small letters."""
 _INVISIBLE = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
@@ -75,7 +77,6 @@ def strings_of(record: dict[str, Any], fields: Sequence[str], place: str) -> lis
     for number, value in enumerate(values, start=1):
         if not isinstance(value, str):
             raise UserError(f"{place}: {field!r} holds {kind_of(value)} (its item {number}), not strings only.")
-        check_characters(value, field, place)
     return values
 
 
@@ -83,6 +84,20 @@ def check_characters(text: str, field: str, place: str) -> None:
     """UserError for half of a surrogate pair, which JSON can spell and UTF-8 cannot."""
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise UserError(f"{place}: {field!r} holds half of a surrogate pair, which is no text.")
+
+
+def check_record(record: dict[str, Any], place: str) -> None:
+    """The same of all strings of a record, since what is written back, names and ids too, has to be UTF-8."""
+    for field, value in record.items():
+        left = [field, value]
+        while left:
+            one = left.pop()
+            if isinstance(one, str):
+                check_characters(one, field, place)
+            elif isinstance(one, dict):
+                left += [*one, *one.values()]
+            elif isinstance(one, list):
+                left += one
 
 
 def kind_of(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UserError
-from pipeline.tasks.formats.fields import kind_of
+from pipeline.tasks.formats.fields import SURROGATE, check_record, kind_of
 from pipeline.tasks.formats.files import BOM, read_bytes, utf8_advice
 
 
@@ -30,4 +30,6 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             ) from None
         if not isinstance(record, dict):
             raise UserError(f"{path}:{number}: not a JSON object, but {kind_of(record)}. Each line is one object.")
+        if SURROGATE.encode() in line.lower():
+            check_record(record, f"{path}:{number}")
         yield number, record

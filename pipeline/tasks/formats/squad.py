@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UserError
-from pipeline.tasks.formats.fields import kind_of
+from pipeline.tasks.formats.fields import SURROGATE, check_record, kind_of
 from pipeline.tasks.formats.files import read_text
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -23,7 +23,12 @@ def read_squad(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
     Yields each with its line, from 1. "is_impossible" is kept where a question has it. Raises UserError.
     """
-    return _Walk(path, read_text(path)).records()
+    text = read_text(path)
+    escaped = SURROGATE in text.lower()
+    for line, record in _Walk(path, text).records():
+        if escaped:
+            check_record(record, f"{path}:{line}")
+        yield line, record
 
 
 def looks_like_squad(path: Path) -> bool:

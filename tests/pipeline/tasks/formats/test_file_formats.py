@@ -142,6 +142,10 @@ BAD = {
     "list.json": ('{"data": {"a":\n 1}}', ":1: 'data' is not a list"),
     "paragraphs.json": ('{"data": [{},\n {}]}', ":1: no 'paragraphs'"),
     "context.json": ('{"data": [{"paragraphs":\n [{"qas": []}]}]}', ":2: a paragraph without 'context'"),
+    "half.json": (
+        json.dumps({"data": [{"paragraphs": [{"context": "a", "qas": [{"id": "\udc00", "answers": []}]}]}]}),
+        ":1: 'id' holds half",
+    ),
     "array.json": ("[1,\n 2]", ":1: no SQuAD file"),
 }
 

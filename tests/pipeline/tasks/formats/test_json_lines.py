@@ -36,6 +36,24 @@ def test_utf16_is_told(tmp_path: Path) -> None:
         list(read_json_lines(path))
 
 
+HALVES = {
+    "label": r'{"label": "\uD83D"}',
+    "references": r'{"target": "a \ud83d\ude00", "references": ["b", "c\udc00"]}',
+    "answers": r'{"answers": {"text": ["\ud83d"], "answer_start": [0]}}',
+    "meta": r'{"meta": [{"\ud83d": 1}]}',
+}
+
+
+@pytest.mark.parametrize("field", HALVES)
+def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(r'{"a": "\ud83d\ude00 \\ud83d"}' + f"\n{HALVES[field]}\n")
+    records = read_json_lines(path)
+    assert next(records) == (1, {"a": "\U0001f600 \\ud83d"})
+    with pytest.raises(UserError, match=rf"a\.jsonl:2: '{field}' holds half of a surrogate pair"):
+        next(records)
+
+
 def test_fields_of_other_names() -> None:
     record = {"body": "a b", "kind": 3, "words": ["a", ""]}
     assert text_of(record, choices("body", ("text",)), "f:1") == "a b"
