@@ -6,7 +6,8 @@ Promise: what pipeline("token-classification") sees is what was trained: running
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class Example:
     tags: list[str]
     token_lines: list[int] | None = None
     """The line of each token, in a CoNLL file."""
+    stray: int = 0
+    """Tags that the file has as I- and that are beginnings."""
 
     def where(self, path: Path, token: int) -> str:
         """For messages: file and line of a token (from 0), and the tag that it has there."""
@@ -80,7 +83,7 @@ class Tagging(Task):
                         f"{example.where(path, new)} does not occur in {files.get('train', 'the model')}, "
                         f"which has {', '.join(labels)}. Correct it, or add examples of it to finetune.train."
                     )
-        return cls(settings, examples, labels)
+        return cls(settings, {split: list(map(_begun, found)) for split, found in examples.items()}, labels)
 
     def describe(self) -> list[tuple[str, str]]:
         """Examples of each split, their words, and how many entities of which kind."""
@@ -89,7 +92,7 @@ class Tagging(Task):
             counts = Counter(t[2:] for e in self.examples[split] for t in e.tags if t.startswith("B-"))
             words = sum(len(example.tokens) for example in self.examples[split])
             each = ", ".join(f"{kind} {count:,}" for kind, count in sorted(counts.items())[:20])
-            stray = sum(map(_stray, self.examples[split]))
+            stray = sum(example.stray for example in self.examples[split])
             more = f"; {stray:,} I- tags that continue nothing, read as beginnings" if stray else ""
             rows.append((split, f"{len(self.examples[split]):,} texts, {words:,} words ({each}){more}"))
         return rows
@@ -212,10 +215,14 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     return examples
 
 
-def _stray(example: Example) -> int:
-    """I- tags after O or another kind: IOB1, or a slip of an annotator; seqeval lets an entity begin there."""
+def _begun(example: Example) -> Example:
+    """With B- for every I- after O or another kind: IOB1, or an annotator's slip; seqeval lets an entity begin there.
+
+    So what is learned, counted and compared tag by tag is what seqeval scores.
+    """
     pairs = zip([OUTSIDE, *example.tags], example.tags, strict=False)
-    return sum(tag.startswith("I-") and before[2:] != tag[2:] for before, tag in pairs)
+    tags = [f"B{tag[1:]}" if tag.startswith("I-") and before[2:] != tag[2:] else tag for before, tag in pairs]
+    return replace(example, tags=tags, stray=sum(map(ne, tags, example.tags)))
 
 
 def _check(example: Example, path: Path) -> None:

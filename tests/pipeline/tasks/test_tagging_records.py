@@ -39,3 +39,16 @@ def test_the_token_is_named(tmp_path: Path, tag: str, said: str) -> None:
     record = {"tokens": ["in", "Bonn", "."], "tags": ["O", tag, "O"], "token_lines": [7, 8, 9]}
     text = json.dumps({"tokens": ["Ada"], "tags": ["B-PER"]}) + "\n\n" + json.dumps(record) + "\n"
     assert told(tmp_path, text, "dev.jsonl").startswith(f"{tmp_path / 'dev.jsonl'}:3: {said}")
+
+
+def test_iob1_is_read_as_the_iob2_that_it_means(tmp_path: Path) -> None:
+    # B- stands only where an entity follows another of its kind (Ramshaw and Marcus 1995).
+    iob1 = ["I-PER", "I-PER", "O", "I-LOC", "B-LOC", "I-LOC", "I-PER"]
+    iob2 = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "I-LOC", "B-PER"]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"tokens": list("abcdefg"), "tags": iob1}) + "\n")
+    task = open_task(FinetuneConfig(family="tagging", train=str(path), dev=str(path)))
+    assert task.examples["dev"][0].tags == iob2
+    said = "1 texts, 7 words (LOC 2, PER 2); 3 I- tags that continue nothing, read as beginnings"
+    assert dict(task.describe())["train"] == said
+    assert task.metrics("dev", [iob2])["accuracy"] == task.baseline("dev")["accuracy"] == 1
