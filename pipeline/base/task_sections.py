@@ -2,13 +2,15 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from pipeline.base.sections import Fraction, Place, Positive, Rate, Section
 
 
 class FieldsConfig(Section):
     """What the files call their fields; by default the usual names are looked for (docs/finetune.md)."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
 
     text: str | None = None
     """The text, or the first of two."""

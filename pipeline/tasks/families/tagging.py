@@ -199,10 +199,9 @@ class Tagging(Task):
 
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
-    columns = settings.fields.tokens is not None and settings.fields.tokens.lstrip("-").isdigit()
-    tokens = TOKENS if columns else choices(settings.fields.tokens, TOKENS)
-    tags = TAGS if columns else choices(settings.fields.tags, TAGS)
-    conll = format_of(path, settings) == "conll"
+    conll = format_of(path, settings) == "conll"  # there the two keys are numbers of columns
+    tokens = TOKENS if conll else choices(settings.fields.tokens, TOKENS)
+    tags = TAGS if conll else choices(settings.fields.tags, TAGS)
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"

@@ -52,3 +52,13 @@ def test_iob1_is_read_as_the_iob2_that_it_means(tmp_path: Path) -> None:
     said = "1 texts, 7 words (LOC 2, PER 2); 3 I- tags that continue nothing, read as beginnings"
     assert dict(task.describe())["train"] == said
     assert task.metrics("dev", [iob2])["accuracy"] == task.baseline("dev")["accuracy"] == 1
+
+
+@pytest.mark.parametrize("fields", [{"tags": 1}, {"tags": "1", "tokens": 0}, {"tokens": -3, "tags": "-2"}])
+def test_columns_are_numbers_and_each_may_be_given_alone(tmp_path: Path, fields: dict[str, str | int]) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("Ada B-PER x\nran O y\n")
+    task = open_task(
+        FinetuneConfig.model_validate({"family": "tagging", "train": str(path), "dev": str(path), "fields": fields})
+    )
+    assert (task.examples["dev"][0].tokens, task.examples["dev"][0].tags) == (["Ada", "ran"], ["B-PER", "O"])
