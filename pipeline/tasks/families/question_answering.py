@@ -30,6 +30,8 @@ from pipeline.tasks.question_metrics import best_threshold, exact_and_f1
 from pipeline.tasks.question_text import CONTEXT, NULL, Spans, best_spans, pooled, shortened, windows
 
 QUESTION, CONTEXTS, ANSWERS = ("question",), ("context",), ("answers",)
+IMPOSSIBLE = "is_impossible"
+"""SQuAD 2's word for a question that its context does not answer."""
 FORM = '{"text": [...], "answer_start": [...]}'
 THRESHOLD, ANSWERLESS = "null_threshold", "answerless"
 _SENTENCE = re.compile(r".*?(?:[。！？]|[.!?](?=\s|$)|$)", re.DOTALL)
@@ -257,6 +259,10 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
         context = text_of(record, choices(fields.context, CONTEXTS), place)
         context = contexts.setdefault(context, context)
         answers, starts = _answers(record, choices(fields.answers, ANSWERS), place)
+        if answers and record.get(IMPOSSIBLE) is True:
+            raise UserError(
+                f"{place}: {IMPOSSIBLE!r} is true, but there are answers. Take them out, or set it to false."
+            )
         for answer, start in zip(answers, starts, strict=True):
             _check(answer, start, context, place)
         examples.append(Example(line, str(record.get("id", line)), question, context, answers, starts))

@@ -189,6 +189,7 @@ def test_threshold_against_trying_all() -> None:
         ({"answers": None}, "null, not"),
         ({"context": ""}, "'context' has no visible character"),
         ({"question": 3}, "'question' is a number"),
+        ({"is_impossible": True}, "'is_impossible' is true, but there are answers"),
     ],
 )
 def test_bad_records_are_refused_with_their_line(tmp_path: Path, broken: dict[str, Any], told: str) -> None:
