@@ -4,7 +4,6 @@ Promise: an ordinary fast tokenizer that spells any text (byte fallback). Price:
 as many words as a small training file has make a vocabulary smaller than was asked for, which is told.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.log import get_logger
 from pipeline.base.sections import TokenizerConfig
 from pipeline.vocabulary.fast import SPACE, fast_tokenizer
-from pipeline.vocabulary.train import train_tokenizer
+from pipeline.vocabulary.train import SizeError, train_tokenizer
 
 SEED = 0
 """Of SentencePiece's draws: the vocabulary belongs to the data, not to a repetition."""
@@ -25,16 +24,18 @@ def train_target_vocabulary(targets: Sequence[str], size: int, max_length: int) 
     """
     try:
         model = train_tokenizer(targets, TokenizerConfig(vocab_size=size), SEED)
-    except UserError as error:
-        most = re.search(r"at most ([\d,]+) pieces", str(error))
-        if most is None:
-            raise UserError(f"finetune.target_vocab_size, the targets' vocabulary: {error}") from error
-        largest = int(most[1].replace(",", ""))
+    except SizeError as error:
+        nearest = error.nearest
+        if nearest > size:
+            raise UserError(
+                f"finetune.target_vocab_size {size} is too small: special pieces, 256 bytes and the characters of the "
+                f"training targets need {nearest:,}. Set it to {nearest} or more."
+            ) from error
         get_logger().info(
-            f"{len(targets):,} training targets support at most {largest:,} pieces: finetune.target_vocab_size is "
-            f"{largest} instead of {size}"
+            f"{len(targets):,} training targets support at most {nearest:,} pieces: finetune.target_vocab_size is "
+            f"{nearest} instead of {size}"
         )
-        model = train_tokenizer(targets, TokenizerConfig(vocab_size=largest), SEED)
+        model = train_tokenizer(targets, TokenizerConfig(vocab_size=nearest), SEED)
     return fast_tokenizer(model, max_length, token_types=False), model
 
 

@@ -42,11 +42,20 @@ ALWAYS_CHARACTERS = "".join(sorted({*"".join(SPECIAL_PIECES), *"<0x123456789ABCD
 """Characters of the names of special and byte pieces. Each is a piece, so that such a name in a text can be spelt."""
 
 
+class SizeError(UserError):
+    """The text gives no vocabulary of the size that was asked for."""
+
+    def __init__(self, message: str, nearest: int = 0) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+        """The nearest size that it gives."""
+
+
 def train_tokenizer(sentences: Iterable[str], config: TokenizerConfig, seed: int) -> bytes:
     """Bytes of a SentencePiece model of exactly `config.vocab_size` pieces, from at most `config.sample_bytes` of text.
 
     sentences: documents or lines, of any length; line breaks end a sentence. seed: for SentencePiece's random draws.
-    Raises UserError where the text gives no vocabulary of that size.
+    Raises SizeError where the text gives no vocabulary of that size.
     Unigram language model: Kudo 2018, "Subword Regularization", section 3.
     """
     sentencepiece.set_random_generator_seed(seed)
@@ -73,7 +82,7 @@ def train_tokenizer(sentences: Iterable[str], config: TokenizerConfig, seed: int
         except RuntimeError as error:
             if failed:  # the sentences' own error, which SentencePiece wraps
                 raise failed[0] from None
-            raise UserError(_explain(str(error), config)) from error
+            raise _explained(str(error), config) from error
     return _finish(model.getvalue())
 
 
@@ -143,23 +152,25 @@ def _finish(model: bytes) -> bytes:
     return bytes(proto.SerializeToString(deterministic=True))
 
 
-def _explain(message: str, config: TokenizerConfig) -> str:
+def _explained(message: str, config: TokenizerConfig) -> UserError:
     """SentencePiece's complaint in our words."""
     size = f"tokenizer.vocab_size {config.vocab_size:,}"
     too_large = re.search(r"Vocabulary size too high .*<= (\d+)", message)
     if too_large:
         largest = int(too_large.group(1))
-        return (
+        return SizeError(
             f"{size} is larger than the text supports: the sample gives at most {largest:,} pieces. "
-            f"Set tokenizer.vocab_size={largest} or less, or give more text (corpus.paths, tokenizer.sample_bytes)."
+            f"Set tokenizer.vocab_size={largest} or less, or give more text (corpus.paths, tokenizer.sample_bytes).",
+            largest,
         )
     too_small = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
     if too_small:
         least = int(too_small.group(1))
-        return (
+        return SizeError(
             f"{size} is too small: special pieces, 256 bytes and the characters of the text need {least:,}. "
-            f"Raise tokenizer.vocab_size to {least} or more, or lower tokenizer.character_coverage (to 0.98 at least)."
+            f"Raise tokenizer.vocab_size to {least} or more, or lower tokenizer.character_coverage (to 0.98 at least).",
+            least,
         )
     if "sentences_.empty()" in message:
-        return "tokenizer: there is no text to train on. Check corpus.paths and tokenizer.sample_bytes."
-    return f"tokenizer: SentencePiece cannot train {size} on this text: {message}"
+        return UserError("tokenizer: there is no text to train on. Check corpus.paths and tokenizer.sample_bytes.")
+    return UserError(f"tokenizer: SentencePiece cannot train {size} on this text: {message}")

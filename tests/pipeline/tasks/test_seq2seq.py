@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.tasks.batches import collate
 from pipeline.tasks.families.base import Encoded, open_task
 from pipeline.tasks.pretrained import Pretrained, open_pretrained
 from pipeline.tasks.seq2seq_metrics import translation_metrics
+from pipeline.tasks.seq2seq_vocabulary import train_target_vocabulary
 from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, WORDS, tiny_folder
 
 CPU = torch.device("cpu")
@@ -172,6 +174,14 @@ def test_target_vocabulary_is_lowered_and_told(tmp_path: Path, caplog: pytest.Lo
     assert fewer.target is None
     assert task.target is tokenizer
     assert len(fewer.examples["train"]) == 10
+
+
+def test_a_target_vocabulary_that_is_too_small_names_its_own_key() -> None:
+    with pytest.raises(UserError) as told:
+        train_target_vocabulary(["the king sings", "a wing"], 262, 16)
+    found = re.fullmatch(r"finetune.target_vocab_size 262 is too small: .* Set it to (\d+) or more\.", str(told.value))
+    assert found
+    assert len(train_target_vocabulary(["the king sings", "a wing"], int(found[1]), 16)[0]) == int(found[1])
 
 
 @pytest.mark.parametrize(
