@@ -1,6 +1,6 @@
 """A fine-tuned task's folder, opened again: its settings, labels and model, wherever the folder has been moved to."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Finished:
     labels: list[str]
     trained_length: int
     """finetune.max_length of the training."""
+    facts: Mapping[str, Any]
+    """What else its metrics.json tells."""
 
     @property
     def model(self) -> Path:
@@ -46,7 +48,11 @@ class Finished:
 
     def open(self, data: Path) -> Task:
         """The task with one split, the file `data`. Raises UserError that names file and line."""
-        return family_class(self.settings.family).open(self.settings, {SPLIT: data}, self.labels)
+        task = family_class(self.settings.family).open(self.settings, {SPLIT: data}, self.labels)
+        if (unlike := task.unlike(self.facts)) is not None:
+            told = f"{data} has {unlike}. Give a file like the task's own, or name its texts in finetune.fields."
+            raise UserError(told)
+        return task
 
     def digest(self) -> str:
         """sha256 of the model's weights."""
@@ -71,7 +77,8 @@ def open_finished(path: Path, given: FinetuneConfig, keys: Container[str], data:
     fields = FieldsConfig.model_validate(trained.fields.model_dump() | named)
     changed = {key: getattr(given, key) for key in READING if f"finetune.{key}" in keys}
     settings = trained.model_copy(update={"format": chosen, "fields": fields, **changed})
-    return Finished(folder, settings, [str(label) for label in metrics.get("labels") or []], trained.max_length)
+    labels = [str(label) for label in metrics.get("labels") or []]
+    return Finished(folder, settings, labels, trained.max_length, metrics)
 
 
 def recorded_settings(folder: Path) -> FinetuneConfig | None:

@@ -5,7 +5,7 @@ long a text is.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from pipeline.tasks.pretrained import HEAD_DROPOUT, Pretrained
 FIRST = ("text", "sentence", "sentence1", "text1", "premise", "question1")
 SECOND = ("pair", "text_pair", "sentence2", "text2", "hypothesis", "question2")
 SCORE = ("score", "similarity", "label")
+PAIRED = "paired"
+_KINDS = {True: "two texts", False: "one text"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,17 @@ class SequenceTask(Task):
     @abstractmethod
     def pool(self, logits: Tensor) -> Tensor:
         """One decision from the logits (windows, labels) of a text."""
+
+    def facts(self) -> dict[str, Any]:
+        """Whether an example is two texts: a model that learned from one kind answers at random on the other."""
+        return {PAIRED: self.paired}
+
+    def unlike(self, trained: Mapping[str, Any]) -> str | None:
+        """One text a record, or two."""
+        before = trained.get(PAIRED)
+        if before in (None, self.paired):
+            return None
+        return f"{_KINDS[self.paired]} a record, but the model learned from {_KINDS[bool(before)]}"
 
     def plain(self, split: str) -> tuple[list[str], list[Any]]:
         """Texts, two joined by " || ", and targets."""

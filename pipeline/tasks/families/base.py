@@ -158,6 +158,10 @@ class Task(ABC):
         """What else metrics.json should tell, once all is reported: signatures of metrics and the like."""
         return {}
 
+    def unlike(self, trained: Mapping[str, Any]) -> str | None:
+        """What the file has, and what the training's had, of which `trained` are the facts; None: they are alike."""
+        return None
+
     def strata(self) -> list[Hashable] | None:
         """A class for each training example, for drawing balanced subsets; None: any subset is as good."""
         return None

@@ -93,6 +93,15 @@ def test_mistakes_are_one_message_and_write_nothing(
         assert wanted in told
         assert "Traceback" not in told
     assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "pairs.jsonl").write_text('{"sentence1": "w1", "sentence2": "w2", "label": "positive"}\n')
+    write_task(task, paired=False)
+    assert main("evaluate", ["--dry-run", *arguments(task, "pairs.jsonl")]) == 2
+    assert "pairs.jsonl has two texts a record, but the model learned from one text." in capsys.readouterr().err
+    write_task(task, paired=True)
+    assert main("evaluate", arguments(task, data)) == 2
+    assert "new.jsonl has one text a record, but the model learned from two texts." in capsys.readouterr().err
+    assert main("evaluate", ["--dry-run", *arguments(task, "pairs.jsonl")]) == 0
+    write_task(task)
     (task / "model" / "model.safetensors").unlink()
     assert main("evaluate", arguments(task, data)) == 2
     assert str(task / "model") in capsys.readouterr().err
