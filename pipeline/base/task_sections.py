@@ -33,6 +33,10 @@ class FieldsConfig(Section):
     target: str | None = None
     """Its translation or summary."""
 
+    def overridden(self, given: "FieldsConfig") -> "FieldsConfig":
+        """With the names that `given` has."""
+        return self.model_copy(update={key: name for key, name in given if name is not None})
+
 
 class ExportChoice(Section):
     """One of the exports that a sweep compares."""

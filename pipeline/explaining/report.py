@@ -49,7 +49,8 @@ def find_inputs(config: RunConfig) -> Inputs:
     """Texts and folders. Raises UserError for what is named and not there, and where there is no network at all."""
     settings = config.explain
     classifier = open_classifier(Path(settings.classifier)) if settings.classifier else None
-    texts, left_out = read_texts(settings, classifier.fields if classifier else FieldsConfig())
+    fields = classifier.fields if classifier else FieldsConfig()
+    texts, left_out = read_texts(settings, fields.overridden(config.finetune.fields))
     if classifier is not None:
         _check_kind(classifier, texts)
     folders: dict[Kind, Folder] = {}

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.families.base import Task, family_class
 from pipeline.tasks.formats.files import COMPRESSED, bare_suffix
 from pipeline.tasks.identity import METRICS
@@ -73,8 +73,7 @@ def open_finished(path: Path, given: FinetuneConfig, keys: Container[str], data:
     chosen = given.format
     if chosen == "auto" and not _says_its_format(data):
         chosen = trained.format
-    named = {key: value for key, value in given.fields.model_dump().items() if value is not None}
-    fields = FieldsConfig.model_validate(trained.fields.model_dump() | named)
+    fields = trained.fields.overridden(given.fields)
     changed = {key: getattr(given, key) for key in READING if f"finetune.{key}" in keys}
     settings = trained.model_copy(update={"format": chosen, "fields": fields, **changed})
     labels = [str(label) for label in metrics.get("labels") or []]

@@ -232,14 +232,15 @@ def _sides(example: Example) -> tuple[str, str]:
 
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
-    sources, targets = choices(settings.fields.source, SOURCES), choices(settings.fields.target, TARGETS)
+    sources, targets = (
+        choices(settings.fields, "source", SOURCES),
+        choices(settings.fields, "target", TARGETS),
+    )
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
         source, target = text_of(record, sources, place), text_of(record, targets, place)
         examples.append(Example(line, source, target, _references(record, place)))
-    if not examples:
-        raise UserError(f"{path} holds no record.")
     return examples
 
 

@@ -141,17 +141,15 @@ def read_examples(path: Path, settings: FinetuneConfig, answer_of: Any) -> list[
         if examples and (pair is None) != (examples[0].pair is None):
             raise UserError(f"{place}: {'one text' if pair is None else 'two texts'}, unlike the records before it.")
         examples.append(Example(line, text, pair, answer_of(record, place)))
-    if not examples:
-        raise UserError(f"{path} holds no record.")
     return examples
 
 
 def texts_of(record: dict[str, Any], fields: FieldsConfig, place: str) -> tuple[str, str | None]:
     """The text of a record and the second, where `fields` names one or it has one of the usual fields. UserError."""
-    second = choices(fields.pair, SECOND)
+    second = choices(fields, "pair", SECOND)
     paired = fields.pair is not None or any(name in record for name in second)
     pair = text_of(record, second, place) if paired else None
-    return text_of(record, choices(fields.text, FIRST), place), pair
+    return text_of(record, choices(fields, "text", FIRST), place), pair
 
 
 def check_same_kind(examples: dict[str, list[Example]], files: dict[str, Path]) -> None:

@@ -31,7 +31,7 @@ class Classification(SequenceTask):
         cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
     ) -> "Classification":
         """UserError for a bad line, an empty file, one label only, or a label new to training."""
-        names = choices(settings.fields.label, ("label",))
+        names = choices(settings.fields, "label", ("label",))
         examples = {
             split: read_examples(path, settings, lambda record, place: label_of(record, place, names))
             for split, path in files.items()

@@ -255,10 +255,10 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
         # CMRC 2018 has a blank question, and leaving it out would make figures incomparable.
-        question = text_of(record, choices(fields.question, QUESTION), place, blank=True)
-        context = text_of(record, choices(fields.context, CONTEXTS), place)
+        question = text_of(record, choices(fields, "question", QUESTION), place, blank=True)
+        context = text_of(record, choices(fields, "context", CONTEXTS), place)
         context = contexts.setdefault(context, context)
-        answers, starts = _answers(record, choices(fields.answers, ANSWERS), place)
+        answers, starts = _answers(record, choices(fields, "answers", ANSWERS), place)
         if answers and record.get(IMPOSSIBLE) is True:
             raise UserError(
                 f"{place}: {IMPOSSIBLE!r} is true, but there are answers. Take them out, or set it to false."
@@ -266,8 +266,6 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
         for answer, start in zip(answers, starts, strict=True):
             _check(answer, start, context, place)
         examples.append(Example(line, str(record.get("id", line)), question, context, answers, starts))
-    if not examples:
-        raise UserError(f"{path} holds no record.")
     return examples
 
 

@@ -37,7 +37,7 @@ class Regression(SequenceTask):
         cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
     ) -> "Regression":
         """UserError for a bad line, a score that is no number, an empty file, or all training scores the same."""
-        names = choices(settings.fields.label, SCORE)
+        names = choices(settings.fields, "label", SCORE)
         examples = {
             split: read_examples(path, settings, lambda record, place: score_of(record, names, place))
             for split, path in files.items()

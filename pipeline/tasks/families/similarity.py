@@ -220,12 +220,10 @@ def _sides(batch: Batch) -> list[dict[str, Tensor]]:
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     fields = settings.fields
-    first, second = choices(fields.text, FIRST), choices(fields.pair, SECOND)
+    first, second = choices(fields, "text", FIRST), choices(fields, "pair", SECOND)
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
-        score = score_of(record, choices(fields.label, SCORE), place)
+        score = score_of(record, choices(fields, "label", SCORE), place)
         examples.append(Example(line, text_of(record, first, place), text_of(record, second, place), score))
-    if not examples:
-        raise UserError(f"{path} holds no record.")
     return examples

@@ -200,8 +200,8 @@ class Tagging(Task):
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     conll = format_of(path, settings) == "conll"  # there the two keys are numbers of columns
-    tokens = TOKENS if conll else choices(settings.fields.tokens, TOKENS)
-    tags = TAGS if conll else choices(settings.fields.tags, TAGS)
+    tokens = TOKENS if conll else choices(settings.fields, "tokens", TOKENS)
+    tags = TAGS if conll else choices(settings.fields, "tags", TAGS)
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
@@ -209,8 +209,6 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
         example = Example(line, strings_of(record, tokens, place), strings_of(record, tags, place), lines)
         _check(example, path)
         examples.append(example)
-    if not examples:
-        raise UserError(f"{path} holds no record.")
     return examples
 
 

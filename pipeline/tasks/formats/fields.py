@@ -6,22 +6,34 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FieldsConfig
 
 SURROGATE = r"\ud"
 """How JSON begins to spell half of a surrogate pair, in small letters."""
 _INVISIBLE = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
-def choices(named: str | None, usual: Sequence[str]) -> tuple[str, ...]:
+class Names(tuple[str, ...]):
+    """Names of a field to look for."""
+
+    key = ""
+    """The key of finetune.fields that says another."""
+
+
+def choices(fields: FieldsConfig, key: str, usual: Sequence[str]) -> Names:
     """Names of a field to look for: the one that finetune.fields gives, else the usual ones."""
-    return (named,) if named else tuple(usual)
+    named = getattr(fields, key)
+    names = Names((named,) if named else usual)
+    names.key = key
+    return names
 
 
 def field_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
     """The first of `fields` that the record has. Raises UserError."""
     field = next((name for name in fields if name in record), None)
     if field is None:
-        raise UserError(f"{place}: no {' or '.join(map(repr, fields))}; the record has {_shown_keys(record)}.")
+        hint = f" Name it by finetune.fields.{fields.key}." if isinstance(fields, Names) else ""
+        raise UserError(f"{place}: no {' or '.join(map(repr, fields))}; the record has {_shown_keys(record)}.{hint}")
     return field
 
 

@@ -13,10 +13,26 @@ from pipeline.base.errors import UserError
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSED = (".gz", ".zst")
+PARQUET = b"PAR1"
+"""At both ends of such a file; a text may begin so."""
+_SAVE = "Save what it holds as .csv or as JSON lines"
+_COMPRESS = "Decompress it, or compress it by gzip or zstd"
+BINARY = {
+    b"\x1f\x8b": "compressed by gzip. Let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd. Let its name end in .zst",
+    b"\xfd7zXZ\0": f"compressed by xz. {_COMPRESS}",
+    b"PK\x03\x04": f"a zip archive, such as a spreadsheet (.xlsx) is. {_SAVE}",
+    b"\xd0\xcf\x11\xe0": f"a file of an office program. {_SAVE}",
+    PARQUET: f"a Parquet file. {_SAVE}",
+} | dict.fromkeys((b"BZh%d1AY&SY" % level for level in range(1, 10)), f"compressed by bzip2. {_COMPRESS}")
+"""How files begin that are no text, what they are and what to do."""
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file's content, decompressed by its suffix; several members or frames are joined. Raises UserError."""
+    """The file's content, decompressed by its suffix; several members or frames are joined. Raises UserError.
+
+    Also for what is plainly no text, such as a spreadsheet.
+    """
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -25,11 +41,14 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
     suffix = path.suffix.lower()
     try:
-        if suffix == ".gz":
-            return gzip.decompress(data)
-        return _unzstd(data) if suffix == ".zst" else data
+        if suffix in COMPRESSED:
+            data = gzip.decompress(data) if suffix == ".gz" else _unzstd(data)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise UserError(f"{path} is not a whole {suffix} file ({error}). Copy or compress it again.") from None
+    for begin, kind in BINARY.items():
+        if data.startswith(begin) and data.endswith(PARQUET if begin == PARQUET else b""):
+            raise UserError(f"{path} is {kind}.")
+    return data
 
 
 def read_text(path: Path) -> str:

@@ -51,7 +51,9 @@ class _Walk:
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
         whole = self.whole()
         if not isinstance(whole, dict) or "data" not in whole:
-            raise UserError(f'{self.path}:1: no SQuAD file: it is {{"data": [articles]}}.')
+            raise UserError(
+                f'{self.path}:1: no SQuAD file, which is {{"data": [articles]}}; other records are an object a line.'
+            )
         for article, at in self.items(_skip(self.text, 0), "data"):
             for paragraph, inside in self.items(at, "paragraphs"):
                 context = self.string(paragraph, "context", inside)

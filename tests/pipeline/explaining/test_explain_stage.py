@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FieldsConfig
 from pipeline.command import main
 from pipeline.explaining.page import json_in_page, render
 from pipeline.stages import explain
@@ -205,6 +206,15 @@ def test_mistakes_are_one_message(
     assert message in error
     assert "Traceback" not in error
     assert not (tmp_path / "run").exists()
+
+
+def test_the_commands_own_fields_are_read(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"body": "the film"}\n')
+    config = explain_config(tmp_path, file=tmp_path / "in.jsonl", discriminator=tiny_folder(tmp_path / "d", "electra"))
+    with pytest.raises(UserError, match=r"in\.jsonl:1: no 'text' .*Name it by finetune\.fields\.text\."):
+        explain.plan(config)
+    named = config.finetune.model_copy(update={"fields": FieldsConfig(text="body")})
+    assert dict(explain.plan(config.model_copy(update={"finetune": named})))["texts"].startswith("1 (8 characters)")
 
 
 def test_a_classifier_without_its_weights_is_refused(tmp_path: Path) -> None:

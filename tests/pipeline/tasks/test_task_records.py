@@ -20,7 +20,7 @@ BAD_LINES = {
     "null text": (b'{"text": null, "label": 1}', "'text' is null, not a string"),
     "blank text": (b'{"text": " \\u200b\\u0001", "label": 1}', "no visible character"),
     "surrogate": (b'{"text": "\\ud83d", "label": 1}', "half of a surrogate pair"),
-    "no label": (b'{"text": "a"}', "no 'label'"),
+    "no label": (b'{"text": "a"}', "no 'label'; the record has 'text'. Name it by finetune.fields.label."),
     "float label": (b'{"text": "a", "label": 1.5}', "'label' is a number, not a string or a whole number"),
     "bool label": (b'{"text": "a", "label": true}', "'label' is true or false"),
     "empty label": (b'{"text": "a", "label": " "}', "'label' is an empty string"),

@@ -1,13 +1,17 @@
 """Files of other formats than JSON lines, good and broken, against what the csv and json modules make of them."""
 
+import bz2
 import csv
 import gzip
 import io
 import json
+import lzma
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +37,10 @@ def test_csv_quotes_line_breaks_bom_and_long_values(tmp_path: Path) -> None:
     assert read(tmp_path / "b.csv", f"text,label\n{long},x\n")[0][1]["text"] == long
 
 
-@given(st.lists(st.tuples(*[st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))] * 2)))
+CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+
+
+@given(st.lists(st.tuples(CELL, CELL), min_size=1))
 def test_csv_is_read_as_the_csv_module_writes_it(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]) -> None:
     target = io.StringIO(newline="")
     csv.writer(target, quoting=csv.QUOTE_ALL).writerows([("a", "b"), *rows])
@@ -126,6 +133,18 @@ def test_format_by_suffix(tmp_path: Path) -> None:
     assert format_of(lines, FinetuneConfig()) == "jsonl"
 
 
+def zipped() -> bytes:
+    """A zip archive, as .xlsx and .docx are."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("sheet.xml", "<row/>")
+    return content.getvalue()
+
+
+def test_a_text_may_begin_like_another_format(tmp_path: Path) -> None:
+    assert read(tmp_path / "a.csv", "PAR1,PK\nBZh9,x\n") == [(2, {"PAR1": "BZh9", "PK": "x"})]
+
+
 BAD = {
     "few.csv": ("text,label\na,b\n\nc\n", ":4: 1 columns, but the header has 2"),
     "quote.csv": ('text,label\na,b\n"c,d\ne,f\n', ":3: broken CSV"),
@@ -146,7 +165,16 @@ BAD = {
         json.dumps({"data": [{"paragraphs": [{"context": "a", "qas": [{"id": "\udc00", "answers": []}]}]}]}),
         ":1: 'id' holds half",
     ),
-    "array.json": ("[1,\n 2]", ":1: no SQuAD file"),
+    "array.json": ("[1,\n 2]", ":1: no SQuAD file.* an object a line"),
+    "text.jsonl": ("text,label\n", r":1: broken JSON \(.*column 1\).*name it in finetune\.format\.$"),
+    "header.csv": ("text,label\n\n", " holds no record: read as csv"),
+    "book.xlsx": (zipped(), r" is a zip archive, such as a spreadsheet \(\.xlsx\) is\. Save .* as \.csv"),
+    "book.csv.gz": (zipped(), " is a zip archive"),
+    "packed.csv": (gzip.compress(b"text,label\n"), r" is compressed by gzip\. Let its name end in \.gz\.$"),
+    "packed.csv.bz2": (bz2.compress(b"text,label\n"), " is compressed by bzip2. Decompress it"),
+    "packed.csv.xz": (lzma.compress(b"text,label\n"), " is compressed by xz"),
+    "packed.jsonl": (zstandard.compress(b"text"), r" is compressed by zstd\. Let its name end in \.zst"),
+    "rows.parquet": (b"PAR1\x15\x04\x15PAR1", " is a Parquet file"),
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 import zstandard
 
 from pipeline.base.errors import UserError
+from pipeline.base.task_sections import FieldsConfig
 from pipeline.tasks.formats.fields import choices, label_of, strings_of, text_of
 from pipeline.tasks.formats.jsonl import read_json_lines
 
@@ -36,6 +37,14 @@ def test_utf16_is_told(tmp_path: Path) -> None:
         list(read_json_lines(path))
 
 
+def test_broken_json_has_one_line_and_one_column(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n{"a": }\n')
+    with pytest.raises(UserError) as told:
+        list(read_json_lines(path))
+    assert str(told.value) == f"{path}:2: broken JSON (Expecting value, column 7). Each line is one object."
+
+
 HALVES = {
     "label": r'{"label": "\uD83D"}',
     "references": r'{"target": "a \ud83d\ude00", "references": ["b", "c\udc00"]}',
@@ -56,12 +65,18 @@ def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(tmp_path: Path, 
 
 def test_fields_of_other_names() -> None:
     record = {"body": "a b", "kind": 3, "words": ["a", ""]}
-    assert text_of(record, choices("body", ("text",)), "f:1") == "a b"
-    assert label_of(record, "f:1", choices("kind", ("label",))) == "3"
-    assert strings_of(record, choices(None, ("tokens", "words")), "f:1") == ["a", ""]
+    fields = FieldsConfig(text="body", label="kind")
+    assert text_of(record, choices(fields, "text", ("text",)), "f:1") == "a b"
+    assert label_of(record, "f:1", choices(fields, "label", ("label",))) == "3"
+    assert strings_of(record, choices(fields, "tokens", ("tokens", "words")), "f:1") == ["a", ""]
     assert strings_of(record, ("body",), "f:1") == ["a", "b"]
-    with pytest.raises(UserError, match="f:1: no 'text'; the record has 'body', 'kind', 'words'"):
-        text_of(record, choices(None, ("text",)), "f:1")
+    with pytest.raises(UserError) as told:
+        text_of(record, choices(FieldsConfig(), "text", ("text",)), "f:1")
+    assert str(told.value) == (
+        "f:1: no 'text'; the record has 'body', 'kind', 'words'. Name it by finetune.fields.text."
+    )
+    with pytest.raises(UserError, match=r"the record has 'body', 'kind', 'words'\.$"):
+        text_of(record, ("good",), "f:1")
     with pytest.raises(UserError, match="'kind' is a number, not a list"):
         strings_of(record, ("kind",), "f:1")
     with pytest.raises(UserError, match=r"'w' holds null \(its item 2\)"):
