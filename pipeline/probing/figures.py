@@ -14,6 +14,8 @@ from pipeline.probing.pairs import Pair, PairSet
 
 NORMAL_95 = 1.959963984540054
 """Quantile of the normal distribution that leaves 2.5 % on each side."""
+SHOWN_CHARACTERS = 60
+"""Of a phenomenon's name in the table."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def table(name: str, summary: Mapping[str, Any]) -> str:
     """The figures as text: a line a phenomenon, the networks side by side."""
     bias = summary["kind"] == "bias"
     networks = list(summary["overall"])
-    rows = [(phenomenon, by) for phenomenon, by in summary["phenomena"].items()]
+    rows = [(_shown(phenomenon), by) for phenomenon, by in summary["phenomena"].items()]
     rows += [(f"expected {group}", by) for group, by in summary.get("groups", {}).items()]
     rows.append(("all pairs", summary["overall"]))
     width = max(_columns(label) for label, _ in rows)
@@ -128,6 +130,12 @@ def _of(scored: Mapping[str, Sequence[Scored]], field: str, value: Any) -> dict[
 def _columns(text: str) -> int:
     """Columns of a terminal; Chinese characters take two."""
     return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _shown(name: str) -> str:
+    """One short line, whatever a file calls its phenomenon."""
+    line = " ".join("".join(character if character.isprintable() else " " for character in name).split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[: SHOWN_CHARACTERS - 1]}…"
 
 
 def _cell(figure: Mapping[str, float]) -> str:

@@ -15,8 +15,9 @@ from pipeline.base.errors import UserError
 from pipeline.tasks.formats.fields import text_of
 from pipeline.tasks.formats.jsonl import read_json_lines
 
+GOOD_FIELDS, BAD_FIELDS = ("good", "sentence_good"), ("bad", "sentence_bad")
 PHENOMENON_FIELDS = ("phenomenon", "UID", "linguistics_term")
-"""The first of these that a record has names its phenomenon (the last two as in BLiMP, Warstadt et al. 2020)."""
+"""Of these, as of the others, the first that a record has; those after the first are BLiMP's (Warstadt et al. 2020)."""
 SUFFIXES = re.compile(r"(\.(jsonl|json|ndjson))?(\.(gz|zst))?$", re.IGNORECASE)
 
 
@@ -64,7 +65,7 @@ class PairSet:
 
 
 def read_pairs(path: Path) -> PairSet:
-    """{"good", "bad"} a line, and perhaps the phenomenon; plain, .gz or .zst. Raises UserError with file and line."""
+    """{"good", "bad"} a line (or BLiMP's names), perhaps the phenomenon; plain, .gz or .zst. Raises UserError."""
     name = SUFFIXES.sub("", path.name) or path.name
     pairs = [_pair(record, f"{path}:{line}", line, name) for line, record in read_json_lines(path)]
     if not pairs:
@@ -83,9 +84,9 @@ def read_files(paths: Sequence[Path]) -> list[PairSet]:
 
 
 def _pair(record: dict[str, Any], place: str, line: int, default: str) -> Pair:
-    good, bad = text_of(record, ("good",), place), text_of(record, ("bad",), place)
+    good, bad = text_of(record, GOOD_FIELDS, place), text_of(record, BAD_FIELDS, place)
     if good == bad:
-        raise UserError(f"{place}: 'good' and 'bad' are the same text: nothing can be preferred.")
+        raise UserError(f"{place}: the good and the bad one are the same text: nothing can be preferred.")
     field = next((name for name in PHENOMENON_FIELDS if name in record), None)
     phenomenon = default if field is None else record[field]
     if not isinstance(phenomenon, str) or not phenomenon.strip():

@@ -17,7 +17,10 @@ from pipeline.probing.scores import Ids, encode, score_texts
 def encode_sets(
     folder: Folder, sets: Sequence[PairSet]
 ) -> tuple[dict[str, list[tuple[Ids, Ids]]], dict[Ids, list[bool]]]:
-    """By set, the ids of each pair's texts; and of all of them which are the text's own. UserError for one too long."""
+    """By set, the ids of each pair's texts; and of all of them which are the text's own.
+
+    UserError for a text that is too long, or of which nothing is left.
+    """
     encoded: dict[str, list[tuple[Ids, Ids]]] = {}
     own: dict[Ids, list[bool]] = {}
     for one in sets:
@@ -25,7 +28,7 @@ def encode_sets(
         bad, more = encode(folder.tokenizer, [pair.bad for pair in one.pairs])
         encoded[one.name] = list(zip(good, bad, strict=True))
         own |= flags | more
-        _check_lengths(folder, one, encoded[one.name])
+        _check(folder, one, encoded[one.name], own)
     return encoded, own
 
 
@@ -60,8 +63,13 @@ def prediction_rows(pairs: PairSet, scored: Mapping[str, Sequence[Scored]]) -> l
     return rows
 
 
-def _check_lengths(folder: Folder, one: PairSet, encoded: Sequence[tuple[Ids, Ids]]) -> None:
+def _check(folder: Folder, one: PairSet, encoded: Sequence[tuple[Ids, Ids]], own: Mapping[Ids, Sequence[bool]]) -> None:
     for pair, rows in zip(one.pairs, encoded, strict=True):
+        if not all(any(own[row]) for row in rows):
+            raise UserError(
+                f"{one.place(pair)}: the tokenizer of {folder.path} leaves no token of a text, whose score would be 0 "
+                "and above all others. Mend the pair or leave it out."
+            )
         longest = max(map(len, rows))
         if folder.positions is not None and longest > folder.positions:
             raise UserError(

@@ -25,7 +25,9 @@ def test_files_are_read_with_their_phenomena(tmp_path: Path) -> None:
         ("c", "d", "two", 2),
     ]
     (tmp_path / "again").mkdir()
-    (tmp_path / "again" / "two.jsonl").write_text('{"good": "e", "bad": "f", "UID": "blimp"}')
+    (tmp_path / "again" / "two.jsonl").write_text(
+        '{"sentence_good": "e", "sentence_bad": "f", "linguistics_term": "binding", "UID": "blimp"}'
+    )
     sets = read_files([tmp_path / "two.jsonl.zst", tmp_path / "again" / "two.jsonl"])
     assert len({one.name for one in sets}) == 2
     assert sets[1].phenomena == ["blimp"]
@@ -96,3 +98,13 @@ def test_figures_by_hand() -> None:
     shown = table(made.name, summary)
     assert "0.750" in shown
     assert "1 ties count as half" in shown
+
+
+def test_any_name_of_a_phenomenon_is_one_short_line_of_the_table() -> None:
+    pairs = [Pair("a", "b", name, 1) for name in ("two\r\nlines\x1b[31m", "long " * 80)]
+    scored = [Scored(pair, 1.0, 0.0, False) for pair in pairs]
+    made = PairSet("made", "here.jsonl", "grammar", pairs)
+    lines = table("made", summarise(made, {"generator": scored})).splitlines()
+    assert lines[2].split()[:3] == ["two", "lines", "[31m"]
+    assert len(lines) == 6
+    assert all(line.isprintable() and len(line) < 120 for line in lines)

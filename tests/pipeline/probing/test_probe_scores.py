@@ -8,10 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
+from tokenizers import normalizers
 
+from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
 from pipeline.command import main
 from pipeline.probing.networks import load_network, open_folder
+from pipeline.probing.pairs import Pair, PairSet
+from pipeline.probing.score_sets import encode_sets
 from pipeline.probing.scores import encode, score_texts
 from tests.pipeline.tasks.tiny_folders import tiny_folder, tiny_model, tiny_tokenizer
 
@@ -78,6 +82,16 @@ def test_generator_sums_log_likelihoods_of_masked_tokens(tmp_path: Path, archite
         wanted.append(total)
     for batch_tokens in (1, 64):
         assert scores_of(path, "generator", batch_tokens) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_text_of_which_the_tokenizer_leaves_nothing_is_refused(tmp_path: Path) -> None:
+    path = tiny_folder(tmp_path / "d", "electra")
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\ufffd", "")
+    tokenizer.save_pretrained(path)
+    pairs = PairSet("made", "here.jsonl", "grammar", [Pair("w1", "w2", "p", 1), Pair("\ufffd", "w1", "p", 2)])
+    with pytest.raises(UserError, match=r"^here\.jsonl:2: the tokenizer of .* leaves no token of a text"):
+        encode_sets(open_folder(path, "discriminator"), [pairs])
 
 
 def test_stage_scores_once_and_refuses_in_one_message(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
