@@ -210,7 +210,7 @@ def _decision(classifier: Classifier, decision: Decision, texts: list[Tokens]) -
     else:
         result["probabilities"] = dict(zip(classifier.labels, decision.outputs, strict=True))
     result |= {
-        "target": f"{'score' if classifier.is_regression else 'logit of'} {label}"
+        "target": ("score" if classifier.is_regression else f"logit of {label}")
         + (f", mean of {decision.explained_windows} windows" if decision.explained_windows > 1 else ""),
         "steps": attribution.steps,
         "at_text": attribution.at_text,

@@ -60,7 +60,7 @@ def named(settings: FinetuneConfig, figures: dict[str, float]) -> dict[str, floa
 def summary(metrics: dict[str, Any]) -> str:
     """Figures of a finished task beside those of the trivial answer."""
     prefix = f"finetune/{metrics['name']}/"
-    labels = f" ({len(metrics['labels'])} labels)" if metrics["labels"] else ""
+    labels = f" ({len(metrics['labels'])} labels)" if len(metrics["labels"]) > 1 else ""
     lines = [f"{prefix.rstrip('/')}: best epoch {metrics['best_epoch']} on dev{labels}"]
     words = any("/bag_of_words_" in key for key in metrics)
     lines.append(f"  {'split':<6}{'figure':<14}{'reached':>9}  trivial answer{'  bag of words' if words else ''}")

@@ -10,6 +10,8 @@ from pipeline.base.task_sections import FieldsConfig
 
 SURROGATE = r"\ud"
 """How JSON begins to spell half of a surrogate pair, in small letters."""
+LARGEST_SCORE = 1e15
+"""Squares of what is larger, summed, overflow in single precision."""
 _INVISIBLE = {"Zs", "Zl", "Zp", "Cc", "Cf"}
 
 
@@ -64,17 +66,19 @@ def label_of(record: dict[str, Any], place: str, fields: Sequence[str] = ("label
 
 
 def score_of(record: dict[str, Any], names: Sequence[str], place: str) -> float:
-    """A finite number, or a string that spells one (CSV, TSV). Raises UserError."""
+    """A number up to LARGEST_SCORE in size, or a string that spells one (CSV, TSV). Raises UserError."""
     field = field_of(record, names, place)
     value = record[field]
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise UserError(f"{place}: {field!r} is {kind_of(value)}, not a number.")
     try:
-        score = float(value)
+        score = float(value.replace("_", "?") if isinstance(value, str) else value)  # to Python alone 1_0 is 10
     except (ValueError, OverflowError):
         raise UserError(f"{place}: {field!r} is {value!r}, not a number.") from None
     if not math.isfinite(score):
         raise UserError(f"{place}: {field!r} is {value!r}, not a finite number.")
+    if abs(score) > LARGEST_SCORE:
+        raise UserError(f"{place}: {field!r} is {value!r}; scores are at most {LARGEST_SCORE:g} in size. Scale them.")
     return score
 
 

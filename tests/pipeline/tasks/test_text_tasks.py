@@ -163,6 +163,8 @@ def test_what_makes_no_regression(tmp_path: Path) -> None:
     cases: list[tuple[list[dict[str, Any]], str]] = [
         ([*good, {"text": "a", "text_pair": "b", "score": "much"}], r"dev.jsonl:3: .*'much'"),
         ([*good, {"text": "a", "text_pair": "b", "score": None}], r"dev.jsonl:3: 'score' is null"),
+        ([*good, {"text": "a", "text_pair": "b", "score": "1_0"}], r"dev.jsonl:3: 'score' is '1_0', not a number"),
+        ([*good, {"text": "a", "text_pair": "b", "score": -1e30}], r"dev.jsonl:3: .* at most 1e\+15 in size"),
         ([*good, {"text": "a", "score": 1}], r"dev.jsonl:3: one text, unlike the records before"),
         ([{"text": "a", "score": 1}], r"train.jsonl has two texts a record, .*dev.jsonl one"),
         ([], r"dev.jsonl holds no record"),
