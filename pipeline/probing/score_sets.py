@@ -1,6 +1,7 @@
 """Scores sets of pairs by a network: encodes, checks lengths, scores each distinct text once, puts pairs together."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,13 +15,18 @@ from pipeline.probing.pairs import PairSet
 from pipeline.probing.scores import Ids, encode, score_texts
 
 
-def encode_sets(
-    folder: Folder, sets: Sequence[PairSet]
-) -> tuple[dict[str, list[tuple[Ids, Ids]]], dict[Ids, list[bool]]]:
-    """By set, the ids of each pair's texts; and of all of them which are the text's own.
+@dataclass(frozen=True)
+class EncodedSets:
+    """Sets of pairs as one network takes them."""
 
-    UserError for a text that is too long, or of which nothing is left.
-    """
+    rows: Mapping[str, Sequence[tuple[Ids, Ids]]]
+    """By set, the ids of each pair's texts."""
+    own: dict[Ids, list[bool]]
+    """Of all of them, which ids are the text's own."""
+
+
+def encode_sets(folder: Folder, sets: Sequence[PairSet]) -> EncodedSets:
+    """UserError for a text that is too long, or of which nothing is left."""
     encoded: dict[str, list[tuple[Ids, Ids]]] = {}
     own: dict[Ids, list[bool]] = {}
     for one in sets:
@@ -29,20 +35,21 @@ def encode_sets(
         encoded[one.name] = list(zip(good, bad, strict=True))
         own |= flags | more
         _check(folder, one, encoded[one.name], own)
-    return encoded, own
+    return EncodedSets(encoded, own)
 
 
-def score_sets(folder: Folder, sets: Sequence[PairSet], device: torch.device) -> dict[str, list[Scored]]:
+def score_sets(
+    folder: Folder, sets: Sequence[PairSet], encoded: EncodedSets, device: torch.device
+) -> dict[str, list[Scored]]:
     """What one network makes of every pair, by set. Raises UserError."""
-    encoded, own = encode_sets(folder, sets)
-    _warn_of_untrained_places(folder, own)
+    _warn_of_untrained_places(folder, encoded.own)
     model = load_network(folder, device)
-    with Progress(sum(map(sum, own.values())), "tokens", f"scoring by the {folder.kind}") as progress:
-        scores = score_texts(folder, model, own, progress.advance)
+    with Progress(sum(map(sum, encoded.own.values())), "tokens", f"scoring by the {folder.kind}") as progress:
+        scores = score_texts(folder, model, encoded.own, progress.advance)
     return {
         one.name: [
             Scored(pair, scores[good], scores[bad], good == bad)
-            for pair, (good, bad) in zip(one.pairs, encoded[one.name], strict=True)
+            for pair, (good, bad) in zip(one.pairs, encoded.rows[one.name], strict=True)
         ]
         for one in sets
     }

@@ -5,10 +5,9 @@ run_dir/evaluation-pairs/SET.jsonl has both scores of each pair.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
@@ -17,7 +16,7 @@ from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker, start_run
 from pipeline.probing.figures import Scored, metrics_of, summarise, table
-from pipeline.probing.networks import KINDS, Folder, open_folder
+from pipeline.probing.networks import KINDS, Folder, Kind, open_folder
 from pipeline.probing.pairs import PairSet, read_files
 from pipeline.probing.probes import make_probes
 from pipeline.probing.score_sets import encode_sets, prediction_rows, score_sets
@@ -37,12 +36,14 @@ def run(config: RunConfig) -> None:
     facts: dict[str, dict[str, str]] = {one.kind: _facts(one) for one in networks}
     known = _known_sets(result, facts)
     wanted = [one for one in sets if not _is_done(folder, one, known)]
+    encoded = {network.kind: encode_sets(network, wanted) for network in networks}
     device = prepare_device(config)
     setup_logging(folder if wanted else None)
     _say_what_is_missing(networks)
     if wanted:
         with start_run(config, "evaluate-pairs", folder, _parents(folder, networks)) as tracker:
-            known |= _score(wanted, networks, folder, device)
+            scored = {one.kind: score_sets(one, wanted, encoded[one.kind], device) for one in networks}
+            known |= {one.name: _written(one, scored, folder) for one in wanted}
             write_json(result, {"networks": facts, "sets": known})
             _track(tracker, folder, wanted, known)
     for one in sets:
@@ -56,7 +57,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     sets, networks = _read_sets(config), _find_networks(config)
     rows = [(one.name, f"{len(one.pairs):,} pairs, {len(one.phenomena):,} phenomena ({one.source})") for one in sets]
     for folder in networks:
-        _, own = encode_sets(folder, sets)
+        own = encode_sets(folder, sets).own
         tokens = sum(map(sum, own.values()))
         work = f"{len(own):,} texts" + (f", {tokens:,} forward passes" if folder.kind == "generator" else "")
         rows.append((folder.kind, f"{folder.describe()}: {work}"))
@@ -112,17 +113,11 @@ def _predictions(folder: RunFolder, name: str) -> Path:
     return folder.path / PREDICTIONS / f"{plain}.jsonl"
 
 
-def _score(sets: list[PairSet], networks: list[Folder], folder: RunFolder, device: torch.device) -> dict[str, Any]:
-    """Summaries by set; the scores of each pair are written on the way."""
-    scored: dict[str, dict[str, list[Scored]]] = {
-        network.kind: score_sets(network, sets, device) for network in networks
-    }
-    summaries = {}
-    for one in sets:
-        by_network: dict[str, list[Scored]] = {kind: ones[one.name] for kind, ones in scored.items()}
-        write_predictions(_predictions(folder, one.name), prediction_rows(one, by_network))
-        summaries[one.name] = summarise(one, by_network)
-    return summaries
+def _written(one: PairSet, scored: Mapping[Kind, Mapping[str, list[Scored]]], folder: RunFolder) -> dict[str, Any]:
+    """The summary of a set, the scores of whose pairs are written."""
+    by_network: dict[str, list[Scored]] = {kind: ones[one.name] for kind, ones in scored.items()}
+    write_predictions(_predictions(folder, one.name), prediction_rows(one, by_network))
+    return summarise(one, by_network)
 
 
 def _say_what_is_missing(networks: list[Folder]) -> None:

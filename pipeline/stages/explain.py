@@ -49,12 +49,15 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
 
 
 def _outputs(config: RunConfig) -> tuple[Path, Path]:
-    """Page and JSON file. Raises UserError where they are one, or a folder is in their place."""
+    """Page and JSON file. Raises UserError where they are one, or a folder is in their place or none above them."""
     page = Path(config.explain.output or RunFolder(Path(config.run_dir)).path / PAGE)
     if page.suffix == ".json":
         raise UserError(f"explain.output {page} is the page; the JSON is written beside it. Let it end in .html.")
     if page.is_dir():
         raise UserError(f"explain.output {page} is a folder. Name a file, such as {page / PAGE}.")
+    above = next(parent for parent in page.absolute().parents if parent.exists())
+    if not above.is_dir():
+        raise UserError(f"explain.output {page}: {above} is a file, not a folder. Name a file in a folder.")
     return page, page.with_suffix(".json")
 
 

@@ -184,6 +184,7 @@ def test_tokens_cut_otherwise_are_shown_apart(tmp_path: Path) -> None:
         ({"text": "a", "classifier": "{discriminator}"}, "wanted is a sequence classifier"),
         ({"text": "a", "discriminator": "{discriminator}", "output": "a.json"}, "Let it end in .html"),
         ({"text": "a", "discriminator": "{discriminator}", "output": "."}, "is a folder"),
+        ({"text": "a", "discriminator": "{discriminator}", "output": "d/config.json/a.html"}, "is a file, not a fold"),
         ({"text": "\u3000", "discriminator": "{discriminator}"}, "no visible character"),
     ],
 )

@@ -124,6 +124,8 @@ def test_stage_scores_once_and_refuses_in_one_message(tmp_path: Path, capsys: py
     file.write_text(json.dumps({"good": "w1 " * 80, "bad": "w2"}) + "\n")
     assert main("evaluate", given) == 2
     assert f"{file}:1: a text of 82 tokens" in capsys.readouterr().err
+    assert main("evaluate", [*given, f"tracking.uri=sqlite:///{tmp_path / 'unused.db'}"]) == 2
+    assert not (tmp_path / "unused.db").exists()
     assert main("evaluate", [*given, "evaluate.generator=nowhere"]) == 2
     assert "evaluate.generator: nowhere is no Hugging Face folder" in capsys.readouterr().err
     assert main("evaluate", [*given, f"evaluate.generator={run.export / 'discriminator'}"]) == 2
