@@ -1,4 +1,4 @@
-"""Shared by all tests: no network, no telemetry, few threads, and where real corpora lie."""
+"""Shared by all tests: no network, no telemetry, few threads, no deadlines, and where real corpora lie."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("untimed", deadline=None)  # a busy machine takes seconds for what takes milliseconds
+settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.base.errors import UserError
@@ -39,7 +39,6 @@ def words(count: int, start: int = 0) -> str:
     return " ".join(f"w{(start + i) % 40}" for i in range(count))
 
 
-@settings(deadline=None)
 @pytest.mark.parametrize("tokenizer", TOKENIZERS, ids=["without types", "with types"])
 @given(st.integers(1, 40), st.none() | st.integers(1, 40), st.integers(9, 24), st.none() | st.integers(0, 4))
 def test_rows_are_those_of_fine_tuning(

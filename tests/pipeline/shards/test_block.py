@@ -52,7 +52,7 @@ def join(blocks: list[Block], block_tokens: int) -> list[list[int]]:
     return [part.tolist() for part in np.split(stream, starts[1:])]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(documents_lists, st.integers(1, 40), st.integers(1, 5), st.integers(1, 20))
 def test_joined_blocks_are_the_documents(
     documents: list[list[int]], block_tokens: int, shard_blocks: int, piece_documents: int

@@ -57,7 +57,7 @@ splits = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(splits)
 def test_an_epoch_is_the_walked_one_and_visits_each_sequence_once(
     split: tuple[list[int], int, int, float, int, int, int],

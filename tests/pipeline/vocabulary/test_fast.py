@@ -73,7 +73,7 @@ def test_random_texts(twins: Twins) -> None:
     assert twins.differences(odd_texts(6_000, twins.pieces, seed=1)) == []
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(st.one_of(st.characters(codec="utf-8"), st.sampled_from("ab [\u2581\u0301\u200d\x00\t")), max_size=80))
 def test_any_text(twins: Twins, text: str) -> None:
     assert twins.differences([text]) == []
