@@ -4,7 +4,6 @@ cut to its max_length, or (finetune.long_text=windows) in windows that decide to
 those of at most MOST_WINDOWS windows, the ones that speak most for the answer: memory and time stay bounded.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from pipeline.explaining.rows import Row, readings, row_of
 from pipeline.explaining.tokens import Tokens, room_of
 from pipeline.probing.scores import BATCH_TOKENS
 from pipeline.tasks.batches import token_batches
-from pipeline.tasks.finished import recorded_settings
+from pipeline.tasks.finished import recorded, settings_of
 from pipeline.tasks.pooling import Pooling, pool_chances, pool_scores
 from pipeline.tasks.pretrained import (
     from_folder,
@@ -29,6 +28,7 @@ from pipeline.tasks.pretrained import (
     quiet_transformers,
     weight_files,
 )
+from pipeline.tasks.text_task import PAIRED
 
 LONGEST = 1024
 """Most tokens of a window where nothing says how many the classifier was fine-tuned on."""
@@ -55,8 +55,8 @@ class Classifier:
     """Tokens that neighbouring windows share; None: one window is read, the rest cut off."""
     fields: FieldsConfig
     """What the files that it was fine-tuned on call their fields."""
-    texts: int | None
-    """How many texts an example had there; None: not known."""
+    paired: bool | None
+    """Whether an example was two texts there; None: not known."""
 
     @property
     def labels(self) -> list[str]:
@@ -113,12 +113,12 @@ def open_classifier(path: Path) -> Classifier:
         raise UserError(f"{WHERE}: {folder} gives several labels at once; a classifier with one answer is wanted.")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{WHERE}: the tokenizer of {folder} has no padding token, which the baseline is made of.")
-    recorded = recorded_settings(folder.parent)
-    settings = recorded or FinetuneConfig()
+    metrics = recorded(folder.parent)
+    settings = settings_of(metrics, folder.parent)
     length, length_from = _length(config, tokenizer, settings)
     stride = settings.stride if settings.long_text == "windows" else None
-    texts = _texts_of_an_example(folder.parent) if recorded else None
-    return Classifier(folder, config, tokenizer, length, length_from, settings.pooling, stride, settings.fields, texts)
+    fields, paired = settings.fields, metrics.get(PAIRED)
+    return Classifier(folder, config, tokenizer, length, length_from, settings.pooling, stride, fields, paired)
 
 
 def load_classifier(classifier: Classifier, device: torch.device) -> Any:
@@ -196,16 +196,3 @@ def _length(config: Any, tokenizer: Any, settings: FinetuneConfig) -> tuple[int,
     if tokenizer.model_max_length < UNSAID:
         return min(int(tokenizer.model_max_length), positions), "model_max_length of its tokenizer"
     return min(LONGEST, positions), None
-
-
-def _texts_of_an_example(folder: Path) -> int | None:
-    """1 or 2, by the predictions that the fine-tuning (or each of its seeds) left; None where there are none."""
-    for file in (*sorted(folder.glob("predictions-*.jsonl")), *sorted(folder.glob("seed-*/predictions-*.jsonl"))):
-        with file.open(encoding="utf-8") as lines:
-            try:
-                record = json.loads(lines.readline())
-            except ValueError:
-                continue  # cut off, or no file of ours
-        if isinstance(record, dict) and "text" in record:
-            return 2 if "pair" in record else 1
-    return None

@@ -24,10 +24,11 @@ from pipeline.explaining.page import PARTS
 from pipeline.explaining.texts import Text, read_texts
 from pipeline.explaining.tokens import Tokens, tokenize, tokenize_together, window_length
 from pipeline.probing.networks import KINDS, Folder, Kind, load_network, open_folder
+from pipeline.tasks.text_task import KINDS_OF_TEXTS
 
 FORMAT = 1
 """Of the JSON file."""
-KINDS_OF_TEXTS = {1: "one text", 2: "two texts", None: "unknown"}
+CLASSIFIER = "classifier"
 
 Json = dict[str, Any]
 
@@ -43,10 +44,15 @@ class Inputs:
     classifier: Classifier | None
     missing: list[str]
     """A sentence for each network that is not there."""
+    tokens: dict[str, list[list[Tokens]]]
+    """By network (CLASSIFIER too): of each text, or of each of two, the tokens."""
 
 
 def find_inputs(config: RunConfig) -> Inputs:
-    """Texts and folders. Raises UserError for what is named and not there, and where there is no network at all."""
+    """Texts, their tokens, and folders.
+
+    Raises UserError for what is named and not there, a text without a token, and where there is no network at all.
+    """
     settings = config.explain
     classifier = open_classifier(Path(settings.classifier)) if settings.classifier else None
     fields = classifier.fields if classifier else FieldsConfig()
@@ -70,23 +76,27 @@ def find_inputs(config: RunConfig) -> Inputs:
         raise UserError("no network to explain with. " + " ".join(missing))
     if classifier is None:
         missing.append("No classifier: explain.classifier is not set, so no decision is attributed.")
-    return Inputs(texts, left_out, folders, classifier, missing)
+    tokens = {
+        str(kind): [[tokenize(folder.tokenizer, part, text.place) for part in text.parts] for text in texts]
+        for kind, folder in folders.items()
+    }
+    if classifier is not None:
+        tokens[CLASSIFIER] = [tokenize_together(classifier.tokenizer, text.parts, text.place) for text in texts]
+    return Inputs(texts, left_out, folders, classifier, missing, tokens)
 
 
 def _check_kind(classifier: Classifier, texts: list[Text]) -> None:
     """UserError for one text where the classifier was fine-tuned on two, or the other way round, if that is known."""
-    if classifier.texts is None:
+    if classifier.paired is None:
         return
     for text in texts:
-        if len(text.parts) != classifier.texts:
-            advice = (
-                'Give explain.file with both in each record, such as {"sentence1": …, "sentence2": …}'
-                if text.pair is None
-                else "Leave the second out"
-            )
+        paired = text.pair is not None
+        if paired != classifier.paired:
+            both = 'Give explain.file with both in each record, such as {"sentence1": …, "sentence2": …}'
             raise UserError(
-                f"{text.place}: {KINDS_OF_TEXTS[len(text.parts)]}, but the classifier {classifier.path} was fine-tuned "
-                f"on {KINDS_OF_TEXTS[classifier.texts]} at once, and would answer at random. {advice}."
+                f"{text.place}: {KINDS_OF_TEXTS[paired]}, but the classifier {classifier.path} was fine-tuned "
+                f"on {KINDS_OF_TEXTS[classifier.paired]} at once, and would answer at random. "
+                f"{'Leave the second out' if paired else both}."
             )
 
 
@@ -105,12 +115,11 @@ def make_report(config: RunConfig, inputs: Inputs, device: torch.device) -> Json
             "weights_sha256": folder.digest(),
             "window": window_length(folder.tokenizer, folder.config),
         }
-        tokens = [[tokenize(folder.tokenizer, part, text.place) for part in text.parts] for text in inputs.texts]
         ask = _detect if kind == "discriminator" else _guess
-        ask(folder, tokens, report, device, settings.candidates, settings.candidate_budget)
+        ask(folder, inputs.tokens[kind], report, device, settings.candidates, settings.candidate_budget)
         gc.collect()
     if inputs.classifier is not None:
-        _classify(inputs.classifier, inputs.texts, report, device, settings.steps)
+        _classify(inputs.classifier, inputs.tokens[CLASSIFIER], report, device, settings.steps)
     return report
 
 
@@ -156,31 +165,32 @@ def _guess(
         )
 
 
-def _classify(classifier: Classifier, texts: list[Text], report: Json, device: torch.device, steps: int) -> None:
+def _classify(
+    classifier: Classifier, tokens: list[list[Tokens]], report: Json, device: torch.device, steps: int
+) -> None:
     """texts[i].classification, and a note for what is not explained or not to be trusted."""
     name, _ = classifier.filler
-    report["networks"]["classifier"] = {
+    report["networks"][CLASSIFIER] = {
         "path": str(classifier.path),
         "class": (classifier.config.architectures or ["?"])[0],
         "weights_sha256": classifier.digest(),
         "window": classifier.length,
         "window_from": classifier.length_from or "unknown",
-        "fine_tuned_on": KINDS_OF_TEXTS[classifier.texts],
+        "fine_tuned_on": "unknown" if classifier.paired is None else KINDS_OF_TEXTS[classifier.paired],
         "labels": classifier.labels,
         "baseline": f"every token of the text is {name}, the special tokens around it stay",
         "method": "integrated gradients over the word embeddings (captum, Gauss-Legendre quadrature)",
     }
     report["notes"] += _unknown(classifier)
     model = load_classifier(classifier, device)
-    tokens = [tokenize_together(classifier.tokenizer, text.parts, text.place) for text in texts]
-    with Progress(len(texts), "texts", "classifier") as progress:
+    with Progress(len(tokens), "texts", "classifier") as progress:
         for entry, parts in zip(report["texts"], tokens, strict=True):
             entry["classification"] = _decision(classifier, decide(classifier, model, parts, steps), parts)
             progress.advance()
     wide = sum(entry["classification"]["warning"] is not None for entry in report["texts"])
     if wide:
         report["notes"].append(
-            f"The attributions of {wide:,} of {len(texts):,} texts are not to be trusted: see there."
+            f"The attributions of {wide:,} of {len(tokens):,} texts are not to be trusted: see there."
         )
 
 
@@ -192,10 +202,10 @@ def _unknown(classifier: Classifier) -> list[str]:
             "Nothing tells how long the texts were that the classifier was fine-tuned on (no finetune.max_length in a "
             f"metrics.json, no model_max_length): it is given at most {classifier.length:,} tokens at once."
         )
-    if classifier.texts is None:
+    if classifier.paired is None:
         notes.append(
-            "Nothing tells whether the classifier was fine-tuned on one text or on two at once (no predictions lie "
-            "beside it): asked otherwise, it answers at random."
+            "Nothing tells whether the classifier was fine-tuned on one text or on two at once (no `paired` in a "
+            "metrics.json): asked otherwise, it answers at random."
         )
     return notes
 

@@ -42,9 +42,9 @@ class Finished:
     @property
     def run(self) -> RunFolder | None:
         """The run that the folder lies in; None where it was moved out of one."""
-        above = [parent for parent in self.folder.absolute().parents if parent.name == "finetune"]
-        run = RunFolder(above[-1].parent) if above else None
-        return run if run is not None and (run.tracking.exists() or run.export.is_dir()) else None
+        above = reversed(self.folder.absolute().parents)
+        runs = (RunFolder(parent.parent) for parent in above if parent.name == "finetune")
+        return next((run for run in runs if run.tracking.exists() or run.export.is_dir()), None)
 
     def open(self, data: Path) -> Task:
         """The task with one split, the file `data`. Raises UserError that names file and line."""
@@ -59,17 +59,21 @@ class Finished:
         return pretrained_digest(self.model)
 
 
-def open_finished(path: Path, given: FinetuneConfig, keys: Container[str], data: Path) -> Finished:
-    """The folder run_dir/finetune/NAME, or the `model` in it, with finetune.format and finetune.fields of `given`.
+def open_finished(folder: Path, given: FinetuneConfig, keys: Container[str], data: Path) -> Finished:
+    """The folder run_dir/finetune/NAME, with finetune.format and finetune.fields of `given`.
 
     So are those of READING that the user set: `keys` has them as finetune.KEY. A format that the task was trained from
     holds for another file only where that has no suffix that says its own. Raises UserError.
     """
-    folder = path.parent if path.name == "model" and not (path / METRICS).is_file() else path
-    metrics = _described(folder)
+    metrics = recorded(folder)
+    if not metrics:
+        raise UserError(
+            f"evaluate.model: {folder} is no fine-tuned task (no {METRICS} with its settings). Give the folder "
+            "run_dir/finetune/NAME that pipeline/finetune.py wrote."
+        )
     if not (folder / "model").is_dir():
         raise UserError(f"{folder} has no folder `model`: give evaluate.model a finished fine-tuning.")
-    trained = _settings(metrics, folder)
+    trained = settings_of(metrics, folder)
     chosen = given.format
     if chosen == "auto" and not _says_its_format(data):
         chosen = trained.format
@@ -80,13 +84,26 @@ def open_finished(path: Path, given: FinetuneConfig, keys: Container[str], data:
     return Finished(folder, settings, labels, trained.max_length, metrics)
 
 
-def recorded_settings(folder: Path) -> FinetuneConfig | None:
-    """What the task in `folder` was fine-tuned with, as far as it is recorded there; None where nothing is.
+def recorded(folder: Path) -> dict[str, Any]:
+    """metrics.json of a fine-tuning, or of several seeds together; {} where none with settings is there."""
+    metrics = read_json(folder / METRICS) if (folder / METRICS).is_file() else None
+    return metrics if isinstance(metrics, dict) and isinstance(metrics.get("settings"), dict) else {}
 
-    Only what is recorded is among the fields that are set. Raises UserError for values that cannot be.
+
+def settings_of(metrics: Mapping[str, Any], folder: Path) -> FinetuneConfig:
+    """What the task in `folder` was fine-tuned with: of the fields those are set that its `metrics` tell.
+
+    Raises UserError for values that cannot be.
     """
-    metrics = _recorded(folder)
-    return None if metrics is None else _settings(metrics, folder)
+    told = metrics.get("settings", {})
+    values = {key.removeprefix("finetune."): value for key, value in told.items() if "finetune." in key}
+    known = {key: value for key, value in values.items() if key in FinetuneConfig.model_fields}
+    try:
+        return FinetuneConfig.model_validate(known)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise UserError(f"{folder / METRICS}: settings.finetune.{key} is damaged: {problem['msg']}.") from None
 
 
 def file_digest(data: Path) -> str:
@@ -99,36 +116,6 @@ def file_digest(data: Path) -> str:
 def plain_name(data: Path) -> str:
     """The file's name without the suffixes of format and compression."""
     return Path(data.stem).stem if data.suffix.lower() in COMPRESSED else data.stem
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    metrics = _recorded(folder)
-    if metrics is None:
-        raise UserError(
-            f"evaluate.model: {folder} is no fine-tuned task (no {METRICS} with its settings). Give the folder "
-            "run_dir/finetune/NAME that pipeline/finetune.py wrote."
-        )
-    return metrics
-
-
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    """metrics.json with the settings; that of the first seed, where the folder joins several."""
-    for file in (folder / METRICS, *sorted(folder.glob(f"seed-*/{METRICS}"))):
-        metrics = read_json(file) if file.is_file() else None
-        if isinstance(metrics, dict) and isinstance(metrics.get("settings"), dict):
-            return metrics
-    return None
-
-
-def _settings(metrics: dict[str, Any], folder: Path) -> FinetuneConfig:
-    values = {key.removeprefix("finetune."): value for key, value in metrics["settings"].items() if "finetune." in key}
-    known = {key: value for key, value in values.items() if key in FinetuneConfig.model_fields}
-    try:
-        return FinetuneConfig.model_validate(known)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise UserError(f"{folder / METRICS}: settings.finetune.{key} is damaged: {problem['msg']}.") from None
 
 
 def _says_its_format(data: Path) -> bool:

@@ -27,7 +27,8 @@ FIRST = ("text", "sentence", "sentence1", "text1", "premise", "question1")
 SECOND = ("pair", "text_pair", "sentence2", "text2", "hypothesis", "question2")
 SCORE = ("score", "similarity", "label")
 PAIRED = "paired"
-_KINDS = {True: "two texts", False: "one text"}
+KINDS_OF_TEXTS = {True: "two texts", False: "one text"}
+"""Of examples, in words, by whether they are paired."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class SequenceTask(Task):
         before = trained.get(PAIRED)
         if before in (None, self.paired):
             return None
-        return f"{_KINDS[self.paired]} a record, but the model learned from {_KINDS[bool(before)]}"
+        return f"{KINDS_OF_TEXTS[self.paired]} a record, but the model learned from {KINDS_OF_TEXTS[bool(before)]}"
 
     def plain(self, split: str) -> tuple[list[str], list[Any]]:
         """Texts, two joined by " || ", and targets."""

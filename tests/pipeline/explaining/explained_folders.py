@@ -50,14 +50,13 @@ def with_types(tokenizer: Any) -> Any:
     return tokenizer
 
 
-def fine_tuned(path: Path, record: dict[str, Any] | None, labels: tuple[str, ...] = LABELS, **settings: Any) -> Path:
-    """A task's folder with these settings of finetune, and a prediction like `record`."""
+def fine_tuned(path: Path, paired: bool | None, labels: tuple[str, ...] = LABELS, **settings: Any) -> Path:
+    """A task's folder with these settings of finetune; paired: as its metrics.json has it, None: not at all."""
     positions = max(64, settings.get("max_length", 0))
     tiny_classifier(path / "model", labels=labels, positions=positions)
     recorded = {f"finetune.{key}": value for key, value in settings.items()}
-    (path / "metrics.json").write_text(json.dumps({"settings": recorded, "labels": list(labels)}))
-    if record is not None:
-        (path / "predictions-dev.jsonl").write_text(json.dumps({"line": 1} | record) + "\n")
+    described = {"settings": recorded, "labels": list(labels)} | ({} if paired is None else {"paired": paired})
+    (path / "metrics.json").write_text(json.dumps(described))
     return path
 
 

@@ -30,8 +30,6 @@ from tests.pipeline.tasks.tiny_folders import ARCHITECTURES, tiny_tokenizer
 
 CPU = torch.device("cpu")
 FIRST, SECOND = "the very good film was a bad plot", "a good plot"
-PAIR_SEEN = {"text": "a", "pair": "b", "predicted": "positive"}
-ONE_SEEN = {"text": "a", "predicted": "positive"}
 TOKENIZERS = [tiny_tokenizer(), with_types(tiny_tokenizer())]
 
 
@@ -133,7 +131,7 @@ def test_how_long_rows_are_if_nothing_is_recorded(tmp_path: Path) -> None:
     del config["model_max_length"]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     classifier = open_classifier(folder)
-    assert (classifier.length, classifier.length_from, classifier.texts) == (1024, None, None)
+    assert (classifier.length, classifier.length_from, classifier.paired) == (1024, None, None)
     explain.run(explain_config(tmp_path, text="the film", classifier=folder))
     report = json.loads((tmp_path / "run" / "explain.json").read_text())
     told = report["networks"]["classifier"]
@@ -150,7 +148,7 @@ def run_on(path: Path, *records: dict[str, Any], **folders: Path) -> tuple[dict[
 
 
 def test_page_and_json_say_which_text_a_token_is_of(tmp_path: Path) -> None:
-    folders = all_folders(tmp_path) | {"classifier": fine_tuned(tmp_path / "task", PAIR_SEEN)}
+    folders = all_folders(tmp_path) | {"classifier": fine_tuned(tmp_path / "task", True)}
     report, page = run_on(
         tmp_path, {"sentence1": FIRST, "sentence2": SECOND}, {"question1": "bad", "question2": "good"}, **folders
     )
@@ -181,7 +179,7 @@ def test_page_and_json_say_which_text_a_token_is_of(tmp_path: Path) -> None:
 
 
 def test_pairs_that_are_cut(tmp_path: Path) -> None:
-    folder = fine_tuned(tmp_path / "task", PAIR_SEEN, max_length=23)
+    folder = fine_tuned(tmp_path / "task", True, max_length=23)
     report, page = run_on(tmp_path, {"text": words(30), "pair": words(300)}, classifier=folder)
     made = report["texts"][0]["classification"]
     assert [sum(token["of"] == of for token in made["tokens"]) for of in ("text", "pair")] == [10, 10]
@@ -191,7 +189,7 @@ def test_pairs_that_are_cut(tmp_path: Path) -> None:
 
 def test_fields_are_those_of_the_fine_tuning(tmp_path: Path) -> None:
     fields = FieldsConfig(text="claim", pair="proof").model_dump()
-    folder = fine_tuned(tmp_path / "task", PAIR_SEEN, fields=fields)
+    folder = fine_tuned(tmp_path / "task", True, fields=fields)
     records = ({"claim": "bad", "proof": "good", "text": "x"}, {"text": "film", "pair": "plot"})
     report, _ = run_on(tmp_path, *records, classifier=folder)
     assert [(entry["text"], entry["pair"]) for entry in report["texts"]] == [("bad", "good"), ("film", "plot")]
@@ -200,14 +198,10 @@ def test_fields_are_those_of_the_fine_tuning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dry", [True, False])
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_one_text_is_not_two(tmp_path: Path, dry: bool, seeds: int) -> None:
+def test_one_text_is_not_two(tmp_path: Path, dry: bool) -> None:
     ask = explain.plan if dry else explain.run
-    for name, seen in (("pairs", PAIR_SEEN), ("single", ONE_SEEN)):
-        folder = fine_tuned(tmp_path / name, seen)
-        if seeds > 1:
-            (folder / "seed-0").mkdir()
-            (folder / "predictions-dev.jsonl").rename(folder / "seed-0" / "predictions-dev.jsonl")
+    for name, paired in (("pairs", True), ("single", False)):
+        fine_tuned(tmp_path / name, paired)
     one = explain_config(tmp_path, text="the film", classifier=tmp_path / "pairs" / "model")
     with pytest.raises(UserError, match=r"explain\.text: one text, but the classifier .* on two texts.*sentence2"):
         ask(one)

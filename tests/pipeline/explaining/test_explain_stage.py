@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import normalizers
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FieldsConfig
@@ -14,7 +15,7 @@ from pipeline.command import main
 from pipeline.explaining.page import json_in_page, render
 from pipeline.stages import explain
 from tests.pipeline.explaining.explained_folders import all_folders, explain_config, tiny_classifier
-from tests.pipeline.tasks.tiny_folders import tiny_folder
+from tests.pipeline.tasks.tiny_folders import tiny_folder, tiny_tokenizer
 
 HOSTILE = "good </script><img src=x onerror=\"alert('&amp;')\"> <!-- film {{ 7*7 }}\u2028 \x00 bad"
 
@@ -137,8 +138,8 @@ def test_a_wide_gap_and_what_was_not_asked_are_said(tmp_path: Path) -> None:
     assert report["notes"] == [
         "The generator was asked about the first 1 of 4 tokens only: each one costs a reading of its window "
         "(explain.candidate_budget).",
-        "Nothing tells whether the classifier was fine-tuned on one text or on two at once (no predictions lie beside "
-        "it): asked otherwise, it answers at random.",
+        "Nothing tells whether the classifier was fine-tuned on one text or on two at once (no `paired` in a "
+        "metrics.json): asked otherwise, it answers at random.",
     ]
     assert [token["candidates"] is None for token in report["texts"][0]["tokens"]] == [False, True, True, True]
     assert "The generator was asked about the first 1 of 4" in (tmp_path / "run" / "explain.html").read_text()
@@ -160,8 +161,6 @@ def test_what_a_classifier_does_not_read_is_shown_apart(tmp_path: Path) -> None:
 
 
 def test_tokens_cut_otherwise_are_shown_apart(tmp_path: Path) -> None:
-    from tests.pipeline.tasks.tiny_folders import tiny_tokenizer
-
     folders = all_folders(tmp_path)
     tiny_tokenizer(["good", *"thefilm"], by_words=False).save_pretrained(folders["generator"])
     explain.run(
@@ -216,6 +215,18 @@ def test_the_commands_own_fields_are_read(tmp_path: Path) -> None:
         explain.plan(config)
     named = config.finetune.model_copy(update={"fields": FieldsConfig(text="body")})
     assert dict(explain.plan(config.model_copy(update={"finetune": named})))["texts"].startswith("1 (8 characters)")
+
+
+@pytest.mark.parametrize("network", ["generator", "classifier"])
+def test_a_text_without_a_token_is_refused_beforehand(tmp_path: Path, network: str) -> None:
+    folder = all_folders(tmp_path)[network]
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\ufffd", "")
+    tokenizer.save_pretrained(folder)
+    for ask in (explain.plan, explain.run):
+        with pytest.raises(UserError, match=r"^explain\.text: the tokenizer of .* leaves no token of this text\.$"):
+            ask(explain_config(tmp_path, text="\ufffd", **{network: folder}))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_classifier_without_its_weights_is_refused(tmp_path: Path) -> None:
