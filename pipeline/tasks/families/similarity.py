@@ -17,14 +17,14 @@ from sentence_transformers.sentence_transformer.losses import CoSENTLoss
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import Tensor, nn
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import UserError, first_line
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
 from pipeline.tasks.families.base import Batch, Encoded, Task
 from pipeline.tasks.formats.fields import choices, score_of, text_of
 from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.metrics import correlations
-from pipeline.tasks.pretrained import Pretrained, load_model, quiet_transformers, save_model
+from pipeline.tasks.pretrained import Pretrained, load_model, open_tokenizer, quiet_transformers, save_model
 from pipeline.tasks.rates import layer_powers
 from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
 from pipeline.tasks.similarity_whitening import whitening
@@ -130,12 +130,13 @@ class Similarity(Task):
         quiet_transformers()
         if not (path / "modules.json").is_file():
             raise UserError(f"{path} is no folder of sentence-transformers (it has no modules.json).")
+        tokenizer = open_tokenizer(path)
         try:
             model = SentenceTransformer(str(path), device=str(device), local_files_only=True, model_kwargs=_KERNEL)
         except Exception as error:
-            raise UserError(f"{path} cannot be loaded by sentence-transformers: {error}") from error
+            raise UserError(f"{path} cannot be loaded by sentence-transformers: {first_line(error)}") from error
         self.low, self.high = getattr(model.config, RANGE, (self.low, self.high))
-        return model.eval(), model.tokenizer
+        return model.eval(), tokenizer
 
     def layer_powers(self, model: nn.Module) -> Iterator[tuple[str, int]]:
         """As for a classifier, the whitening layer in the head's place."""

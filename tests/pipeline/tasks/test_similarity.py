@@ -205,8 +205,13 @@ def test_bad_records_are_named(tmp_path: Path, record: dict[str, Any], message: 
 def test_empty_file_and_foreign_folder_are_refused(tmp_path: Path) -> None:
     write_pairs(tmp_path, {"train": 12, "dev": 3})
     task = open_task(settings(tmp_path))
+    export = tiny_folder(tmp_path / "export", "bert")
     with pytest.raises(UserError, match="no folder of sentence-transformers"):
-        task.reload(tiny_folder(tmp_path / "export", "bert"), CPU)
+        task.reload(export, CPU)
+    (export / "modules.json").write_text("[]")
+    (export / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="has no tokenizer"):
+        task.reload(export, CPU)
     (tmp_path / "dev.jsonl").write_text("")
     with pytest.raises(UserError, match=r"dev.jsonl holds no record"):
         open_task(settings(tmp_path))
