@@ -58,15 +58,20 @@ class Reading:
         whole = isinstance(done, dict) and done.items() >= self.facts.items()
         return done if whole and self.result.with_suffix(".jsonl").is_file() else None
 
+    def open(self, device: torch.device) -> FineTuning:
+        """Model and file, checked against each other. Raises UserError."""
+        finished = self.finished
+        task = finished.open(self.data)
+        model, tokenizer = task.reload(finished.model, device)
+        if finished.settings.max_length > finished.trained_length:
+            check_positions(finished.model, model, finished.settings.max_length)
+        return FineTuning(model, task, {SPLIT: task.encode(SPLIT, tokenizer)}, tokenizer.pad_token_id)
+
     def make(self, device: torch.device, begin: Callable[[], None]) -> dict[str, Any]:
         """Loads, predicts, writes. begin: called once all inputs are found good. Raises UserError before that."""
-        task = self.finished.open(self.data)
-        model, tokenizer = task.reload(self.finished.model, device)
-        if self.finished.settings.max_length > self.finished.trained_length:
-            check_positions(self.finished.model, model, self.finished.settings.max_length)
-        encoded = task.encode(SPLIT, tokenizer)
+        tuning = self.open(device)
         begin()
-        tuning = FineTuning(model, task, {SPLIT: encoded}, tokenizer.pad_token_id)
+        task, encoded = tuning.task, tuning.encoded[SPLIT]
         with Progress(len(encoded.rows), "rows", f"predicting by {self.finished.folder.name}") as progress:
             decisions = tuning.predict(SPLIT, advance=progress.advance)
         evaluation = self.facts | _figures(task, decisions) | {"cut": encoded.cut, **task.facts()}

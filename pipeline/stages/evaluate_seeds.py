@@ -6,7 +6,6 @@ the file that is read here takes no part in the choice.
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import read_json
 from pipeline.tasks.families.base import family_class
 from pipeline.tasks.identity import METRICS
-from pipeline.tasks.spread import Results, Spread, spread
+from pipeline.tasks.spread import Results, spreads
 
 _SEED = re.compile(r"seed-(\d+)")
 
@@ -39,14 +38,24 @@ def seed_folders(folder: Path) -> dict[int, Path]:
     return {seed: found[seed] for seed in named}
 
 
-def joined(folders: Mapping[int, Path], evaluations: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+def best_seed(folders: Mapping[int, Path]) -> int:
+    """The one with the best dev score of its training. Raises UserError where the scores are not there."""
+    trained = {seed: read_json(path / METRICS) for seed, path in folders.items()}
+    try:
+        first = next(iter(trained.values()))
+        return Results(trained, first.get("selection") or family_class(first["family"]).selection).best_seed
+    except (KeyError, TypeError, AttributeError):
+        names = ", ".join(str(path / METRICS) for path in folders.values())
+        raise UserError(f"evaluate.model: the seeds' dev scores are missing in one of {names}.") from None
+
+
+def joined(folders: Mapping[int, Path], best: int, evaluations: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
     """The group's evaluation: medians as `metrics`, the rest of each figure as `spread`, each seed's in `by_seed`.
 
-    evaluations: of every seed, by the same file and settings. Raises UserError for a damaged metrics.json.
+    best: the best seed. evaluations: of every seed, by the same file and settings.
     """
-    best = _best_seed(folders, evaluations)
-    metrics = _spreads({seed: one["metrics"] for seed, one in evaluations.items()}, best)
-    trivial = _spreads({seed: one["trivial"] for seed, one in evaluations.items()}, best)
+    metrics = spreads({seed: one["metrics"] for seed, one in evaluations.items()}, best)
+    trivial = spreads({seed: one["trivial"] for seed, one in evaluations.items()}, best)
     shared = {key: value for key, value in evaluations[best].items() if key != "model_sha256"}
     return shared | {
         "models_sha256": {folders[seed].name: one["model_sha256"] for seed, one in evaluations.items()},
@@ -54,28 +63,6 @@ def joined(folders: Mapping[int, Path], evaluations: Mapping[int, dict[str, Any]
         "best_seed": best,
         "metrics": {name: value.median for name, value in metrics.items()},
         "trivial": {name: value.median for name, value in trivial.items()},
-        "spread": {name: _rest(value) for name, value in metrics.items()},
+        "spread": {name: value.rest for name, value in metrics.items()},
         "by_seed": {str(seed): one["metrics"] for seed, one in evaluations.items()},
     }
-
-
-def _best_seed(folders: Mapping[int, Path], evaluations: Mapping[int, dict[str, Any]]) -> int:
-    trained = {seed: read_json(folders[seed] / METRICS) for seed in evaluations}
-    try:
-        family = next(iter(evaluations.values()))["family"]
-        selection = next(iter(trained.values())).get("selection") or family_class(family).selection
-        return Results(trained, selection).best_seed
-    except (KeyError, TypeError, AttributeError):
-        names = ", ".join(str(path / METRICS) for path in folders.values())
-        raise UserError(f"evaluate.model: the seeds' dev scores are missing in one of {names}.") from None
-
-
-def _spreads(by_seed: Mapping[int, Mapping[str, float]], best: int) -> dict[str, Spread]:
-    """Of each figure that every seed has."""
-    place = list(by_seed).index(best)
-    names = [name for name in by_seed[best] if all(name in figures for figures in by_seed.values())]
-    return {name: spread([figures[name] for figures in by_seed.values()], place) for name in names}
-
-
-def _rest(value: Spread) -> dict[str, float]:
-    return {key: number for key, number in asdict(value).items() if key != "median"}

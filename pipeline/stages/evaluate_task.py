@@ -22,7 +22,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id, start_run
 from pipeline.release.refresh import refresh_cards
 from pipeline.stages.evaluate_model import Reading, result_file
-from pipeline.stages.evaluate_seeds import joined, seed_folders
+from pipeline.stages.evaluate_seeds import best_seed, joined, seed_folders
 from pipeline.tasks.finished import SPLIT, open_finished
 from pipeline.tasks.identity import METRICS
 from pipeline.tasks.job import prepare_device
@@ -38,6 +38,8 @@ class _Chosen:
     """One, or one a seed."""
     seeds: dict[int, Path]
     """{} where the folder is one fine-tuning."""
+    best: int | None
+    """The best seed on dev."""
 
     @property
     def result(self) -> Path:
@@ -52,7 +54,9 @@ class _Chosen:
 
     def joint(self, evaluations: list[dict[str, Any]]) -> dict[str, Any]:
         """The evaluation of the whole folder."""
-        return joined(self.seeds, dict(zip(self.seeds, evaluations, strict=True))) if self.seeds else evaluations[0]
+        if self.best is None:
+            return evaluations[0]
+        return joined(self.seeds, self.best, dict(zip(self.seeds, evaluations, strict=True)))
 
 
 def run(config: RunConfig) -> None:
@@ -79,16 +83,19 @@ def run(config: RunConfig) -> None:
 
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
-    """Checks folder and file; what would be predicted."""
+    """Opens models and file; what would be predicted."""
     chosen = _choose(config)
-    first, left = chosen.readings[0].finished, sum(reading.done() is None for reading in chosen.readings)
+    left = [reading for reading in chosen.readings if reading.done() is None]
+    for reading in left:
+        reading.open(torch.device("cpu"))
+    first = chosen.readings[0].finished
     task = first.open(chosen.data)
     seeds = f", seeds {', '.join(map(str, chosen.seeds))}" if chosen.seeds else ""
     return [
         ("model", f"{first.model if not seeds else chosen.folder} ({first.settings.family}{seeds})"),
         ("file", f"{chosen.data}, {len(task.examples[SPLIT]):,} examples"),
         *[row for row in task.describe() if row[0] != SPLIT],
-        ("to be read", f"by {left} of {len(chosen.readings)} models"),
+        ("to be read", f"by {len(left)} of {len(chosen.readings)} models"),
         ("result", str(chosen.result)),
     ]
 
@@ -105,7 +112,8 @@ def _choose(config: RunConfig) -> _Chosen:
         folder = folder.parent
     seeds = seed_folders(folder)
     models = [open_finished(one, config.finetune, config.given, path) for one in seeds.values() or [folder]]
-    return _Chosen(folder, path, [Reading.of(one, path) for one in models], seeds)
+    best = best_seed(seeds) if seeds else None
+    return _Chosen(folder, path, [Reading.of(one, path) for one in models], seeds, best)
 
 
 def _beginning(folder: RunFolder, reading: Reading, device: torch.device) -> Callable[[], None]:
@@ -156,7 +164,7 @@ def _track(config: RunConfig, folder: RunFolder, chosen: _Chosen, evaluation: di
     tags = {"data_sha256": evaluation["data_sha256"]}
     tags |= {f"{seed}_sha256": digest for seed, digest in evaluation.get("models_sha256", {}).items()}
     tags |= {key: evaluation[key] for key in ("model_sha256",) if key in evaluation}
-    trained = read_run_id(folder, f"finetune-{place}")
+    trained = read_run_id(folder, f"finetune-{place}") if chosen.run is not None else None
     tags |= {"finetune_run_id": trained} if trained else {}
     figures = dict(evaluation["metrics"])
     for metric, spread in evaluation.get("spread", {}).items():

@@ -32,11 +32,23 @@ class Spread:
     best_of_dev: float
     """The figure of the seed whose dev score is the best."""
 
+    @property
+    def rest(self) -> dict[str, float]:
+        """All by name but the median."""
+        return {key: number for key, number in asdict(self).items() if key != "median"}
+
 
 def spread(values: Sequence[float], best: int) -> Spread:
     """Of one figure, a value a seed; `best` is the place of the best seed on dev."""
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return Spread(statistics.median(values), min(values), max(values), deviation, values[best])
+
+
+def spreads(by_seed: Mapping[int, Mapping[str, float]], best_seed: int) -> dict[str, Spread]:
+    """Of each figure that every seed has, by its name."""
+    best, (first, *others) = list(by_seed).index(best_seed), by_seed.values()
+    names = [name for name in first if all(name in figures for figures in others)]
+    return {name: spread([figures[name] for figures in by_seed.values()], best) for name in names}
 
 
 @dataclass(frozen=True)
@@ -69,14 +81,7 @@ class Results:
 
     def spreads(self) -> dict[str, Spread]:
         """By the figure's name without finetune/NAME/, such as test/accuracy; only what every seed has."""
-        best = list(self.by_seed).index(self.best_seed)
-        found = {}
-        for key in self.first:
-            if key.startswith(self.prefix):
-                values = [metrics[key] for metrics in self.by_seed.values() if key in metrics]
-                if len(values) == len(self.by_seed):
-                    found[key.removeprefix(self.prefix)] = spread(values, best)
-        return found
+        return spreads({seed: _figures(metrics, self.prefix) for seed, metrics in self.by_seed.items()}, self.best_seed)
 
 
 def summarised(results: Results, baseline: Mapping[str, float]) -> dict[str, Any]:
@@ -89,8 +94,7 @@ def summarised(results: Results, baseline: Mapping[str, float]) -> dict[str, Any
     for name, value in results.spreads().items():
         figures[f"{results.prefix}{name}"] = value.median
         if TRIVIAL not in name:
-            rest = {key: number for key, number in asdict(value).items() if key != "median"}
-            figures |= {f"{results.prefix}{name}/{key}": number for key, number in rest.items()}
+            figures |= {f"{results.prefix}{name}/{key}": number for key, number in value.rest.items()}
     for name, number in baseline.items():
         split, _, metric = name.rpartition("/")
         figures[f"{results.prefix}{split}/bag_of_words_{metric}"] = number

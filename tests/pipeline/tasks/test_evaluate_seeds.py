@@ -109,6 +109,10 @@ def test_a_missing_seed_is_said_before_anything_is_read(
     before = sorted(tmp_path.rglob("*"))
     assert evaluate(group, data) == 2
     assert "is of the seeds 4, 5, 6, but seed-6 is missing or not finished" in capsys.readouterr().err
+    write_task(group / "seed-6", 6)
+    assert evaluate(group, data) == 2
+    assert "dev scores are missing" in capsys.readouterr().err
+    (group / "seed-6" / "metrics.json").unlink()
     (group / "metrics.json").unlink()  # as a sweep leaves it, of which one seed has failed
     assert main("evaluate", ["--dry-run", f"evaluate.model={group}", f"evaluate.data={data}"]) == 0
     assert "seeds 4, 5)" in capsys.readouterr().out

@@ -9,8 +9,10 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.task_sections import FinetuneConfig
 from pipeline.base.tracking import read_run_id
 from pipeline.command import main
+from pipeline.tasks.finished import open_finished
 from tests.pipeline.tasks.evaluated_folders import LABELS, pipeline_answers, write_file, write_task
 
 
@@ -85,13 +87,15 @@ def test_mistakes_are_one_message_and_write_nothing(
         (arguments(task, tmp_path), "is no file"),
         (arguments("run/export", data), "no fine-tuned task (no metrics.json"),
         (arguments(task, data, "finetune.max_length=65"), "is longer than the 64 positions"),
+        (arguments(task, data, "finetune.long_text=windows", "finetune.stride=30"), "leaves no room for new tokens"),
         ([f"evaluate.model={task}"], "evaluate.model needs evaluate.data too"),
         (arguments(task, data, "evaluate.probes=[bias_en]"), "give one kind a command"),
     ):
-        assert main("evaluate", given) == 2, wanted
-        told = capsys.readouterr().err
-        assert wanted in told
-        assert "Traceback" not in told
+        for mode in (["--dry-run"], []):
+            assert main("evaluate", [*mode, *given]) == 2, wanted
+            told = capsys.readouterr().err
+            assert wanted in told
+            assert "Traceback" not in told
     assert sorted(tmp_path.rglob("*")) == before
     (tmp_path / "pairs.jsonl").write_text('{"sentence1": "w1", "sentence2": "w2", "label": "positive"}\n')
     write_task(task, paired=False)
@@ -103,5 +107,14 @@ def test_mistakes_are_one_message_and_write_nothing(
     assert main("evaluate", ["--dry-run", *arguments(task, "pairs.jsonl")]) == 0
     write_task(task)
     (task / "model" / "model.safetensors").unlink()
-    assert main("evaluate", arguments(task, data)) == 2
+    assert main("evaluate", ["--dry-run", *arguments(task, data)]) == 2
     assert str(task / "model") in capsys.readouterr().err
+
+
+def test_a_folder_called_finetune_above_the_run_is_no_part_of_it(tmp_path: Path) -> None:
+    run = tmp_path / "finetune" / "run"
+    (run / "export").mkdir(parents=True)
+    task = write_task(run / "finetune" / "finetune")
+    finished = open_finished(task, FinetuneConfig(), (), tmp_path / "new.jsonl")
+    assert finished.run is not None
+    assert finished.run.path == run
