@@ -122,15 +122,16 @@ def finished(config: RunConfig, target: Path) -> dict[str, Any] | None:
 
 def plan_job(config: RunConfig, target: Path) -> list[tuple[str, str]]:
     """Checks files and folder; what would be trained. Writes nothing."""
+    if already_done(config, target):
+        return [("result", f"{target} (finished: nothing to do)")]
     settings = config.finetune
     task, pretrained = open_inputs(config)
     encoded = encode_splits(task, pretrained)
     price = training_cost(encoded["train"].rows, settings, pretrained)
-    done = already_done(config, target)
     cut = ", ".join(f"{split} {part.cut:,}" for split, part in encoded.items())
     windows = ", ".join(f"{split} {len(part.rows):,}" for split, part in encoded.items())
     return [
-        ("result", f"{target} ({'finished: nothing to do' if done else 'to be made'})"),
+        ("result", f"{target} (to be made)"),
         ("from", pretrained.describe(settings.max_length)),
         *task.describe(),
         _recipe(task),

@@ -14,7 +14,7 @@ from pipeline.base.journal import Journal
 from pipeline.command import main
 from pipeline.tasks.families.base import family_class, family_names, open_task
 from pipeline.tasks.identity import comparable
-from pipeline.tasks.job import encode_splits, fine_tune, finished, never, open_inputs
+from pipeline.tasks.job import encode_splits, fine_tune, finished, never, open_inputs, plan_job
 from pipeline.tasks.loop import FineTuning
 from pipeline.tasks.recipe import rates_of, settled
 from pipeline.tasks.results import summary
@@ -71,6 +71,7 @@ def test_a_result_by_default_is_the_same_as_by_the_values_set(tmp_path: Path) ->
     Path("export/config.json").unlink()
     Path("export/model.safetensors").unlink()
     assert finished(config(**same), Path("toy")) == metrics, "the export may go"
+    assert plan_job(config(**same), Path("toy")) == [("result", "toy (finished: nothing to do)")]
 
 
 @pytest.mark.parametrize(("select", "best"), [("null", 1), ("matthews", 2), ("f1", 3)])
