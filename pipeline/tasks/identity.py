@@ -31,10 +31,14 @@ _INDIFFERENT = (
 
 def target_folder(config: RunConfig) -> Path:
     """run_dir/finetune/NAME. UserError for a name that is no plain folder name."""
-    name = config.finetune.name
+    check_name(config.finetune.name, "finetune.name")
+    return RunFolder(Path(config.run_dir)).finetune / config.finetune.name
+
+
+def check_name(name: str, place: str) -> None:
+    """UserError for a name that is no plain folder name. place: what has it, for the message."""
     if not _NAME.fullmatch(name):
-        raise UserError(f"finetune.name {name!r} names a folder: use letters, digits, '.', '_' and '-'.")
-    return RunFolder(Path(config.run_dir)).finetune / name
+        raise UserError(f"{place}: {name!r} names a folder: use letters, digits, '.', '_' and '-'.")
 
 
 def already_done(config: RunConfig, target: Path) -> bool:

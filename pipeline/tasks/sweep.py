@@ -5,7 +5,6 @@ Paths are made absolute: a worker has another working folder.
 """
 
 import dataclasses
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.base.tracking_sender import whole_address
 from pipeline.tasks.families.base import SPLITS, Task, split_path
+from pipeline.tasks.identity import check_name
 from pipeline.tasks.pretrained import pretrained_path
 
 CURVE_UPDATES = 100
@@ -28,7 +28,6 @@ SWEEP_KEYS = frozenset({"tasks", "exports", "seeds", "train_examples", "task_set
 """What makes a sweep; no job has it."""
 _OWN = SWEEP_KEYS | {"name"}
 """Keys of the sweep's own config that never reach a task."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LARGEST_SEED = 2**31 - 1
 
 
@@ -122,7 +121,7 @@ def plan_sweep(config: RunConfig) -> Sweep:
     if config.seed + settings.seeds - 1 > _LARGEST_SEED:
         raise UserError(f"seed {config.seed} and finetune.seeds {settings.seeds} go beyond the largest seed.")
     for name in settings.exports:
-        _check_name(name, "finetune.exports")
+        check_name(name, "finetune.exports")
     tasks = _tasks(config)
     return Sweep(config, tasks, tuple(_jobs(config, tasks)))
 
@@ -146,7 +145,7 @@ def _tasks(config: RunConfig) -> tuple[FinetuneConfig, ...]:
         found = [(path, _merged(Path(path), settings)) for path in settings.tasks]
     places: dict[str, str] = {}
     for place, task in found:
-        _check_name(task.name, place)
+        check_name(task.name, place)
         if task.name in places:
             raise UserError(
                 f"{place}: its finetune.name {task.name!r} is also that of {places[task.name]}. Rename one."
@@ -225,8 +224,3 @@ def _job_config(
 
 def _changed(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
     return config.model_copy(update={"finetune": config.finetune.model_copy(update=changes)})
-
-
-def _check_name(name: str, place: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{place}: {name!r} names a folder: use letters, digits, '.', '_' and '-'.")

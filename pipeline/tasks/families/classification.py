@@ -33,7 +33,7 @@ class Classification(SequenceTask):
         """UserError for a bad line, an empty file, one label only, or a label new to training."""
         names = choices(settings.fields, "label", ("label",))
         examples = {
-            split: read_examples(path, settings, lambda record, place: label_of(record, place, names))
+            split: read_examples(path, settings, lambda record, place: label_of(record, names, place))
             for split, path in files.items()
         }
         check_same_kind(examples, dict(files))

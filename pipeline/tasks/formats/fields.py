@@ -54,7 +54,7 @@ def text_of(record: dict[str, Any], fields: Sequence[str], place: str, *, blank:
     return text
 
 
-def label_of(record: dict[str, Any], place: str, fields: Sequence[str] = ("label",)) -> str:
+def label_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
     """The record's label as text: a string, or a whole number (1 and "1" are the same label). Raises UserError."""
     field = field_of(record, fields, place)
     label = record[field]

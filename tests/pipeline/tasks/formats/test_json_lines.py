@@ -67,7 +67,7 @@ def test_fields_of_other_names() -> None:
     record = {"body": "a b", "kind": 3, "words": ["a", ""]}
     fields = FieldsConfig(text="body", label="kind")
     assert text_of(record, choices(fields, "text", ("text",)), "f:1") == "a b"
-    assert label_of(record, "f:1", choices(fields, "label", ("label",))) == "3"
+    assert label_of(record, choices(fields, "label", ("label",)), "f:1") == "3"
     assert strings_of(record, choices(fields, "tokens", ("tokens", "words")), "f:1") == ["a", ""]
     assert strings_of(record, ("body",), "f:1") == ["a", "b"]
     with pytest.raises(UserError) as told:
