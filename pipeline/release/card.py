@@ -149,7 +149,7 @@ def _tokenizer_limits(facts: Facts) -> str:
     )
     if is_json(facts.tokenizer):
         return (
-            f"The tokenizer is the {facts.tokenizer_kind} (`tokenizer.json`) that was given, with its special tokens "
+            f"The tokenizer is the {facts.tokenizer_kind} that was given, as `tokenizer.json`, with its special tokens "
             f"as ids 0 to 4: text becomes the pieces that it became there. {names}"
         )
     if has_exact_twin(facts.tokenizer):
@@ -161,5 +161,5 @@ def _tokenizer_limits(facts: Facts) -> str:
 
 
 def _mask(facts: Facts) -> str:
-    """The mask token's name, which a given tokenizer.json chooses."""
+    """The mask token's name, which a given tokenizer chooses."""
     return codec_of(facts.tokenizer).special_names[-1]
