@@ -72,7 +72,7 @@ def test_no_model(tmp_path: Path, content: bytes) -> None:
 def test_missing_truncated_or_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read the tokenizer: No such file"):
         load_codec(tmp_path / "none.model")
-    with pytest.raises(UserError, match="a folder without tokenizer.json"):
+    with pytest.raises(UserError, match="a folder without"):
         load_codec(tmp_path)
     model = train(**IDS, **NAMES, control_symbols=["[MASK]"])
     with pytest.raises(UserError, match="damaged"):
