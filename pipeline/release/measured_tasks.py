@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.release.markdown import table
-from pipeline.release.records import EVALUATIONS, Records
+from pipeline.release.records import EVALUATIONS, Records, as_dict
 
 LOWER_IS_BETTER = {"loss", "mse"}
 """Figures that no ranking is taken from."""
@@ -54,7 +54,7 @@ def tasks_section(records: Records) -> str:
         return "Not measured. `pipeline/finetune.py` with one of `configs/tasks/` measures it."
     rows = []
     for place, metrics in list(records.tasks.items())[:SHOWN]:
-        examples = _dict(metrics.get("examples")).get("train")
+        examples = as_dict(metrics.get("examples")).get("train")
         count = "" if examples is None else f"{examples:,}"
         for reading in _readings(metrics, _twin(metrics, records)):
             for name in list(reading.figures)[:FIGURES]:
@@ -91,8 +91,8 @@ def _readings(metrics: Mapping[str, Any], twin: Mapping[str, Any]) -> Iterator[_
     rivals |= {rival: _named(metrics, f"{split}/{rival}_") for rival in ("trivial", "bag_of_words")}
     deviations = {name: value for name in figures if (value := _named(metrics, f"{name}/").get("std")) is not None}
     yield _Reading(split, figures, deviations, len(metrics.get("seeds") or ()), rivals)
-    for file, found in _dict(metrics.get(EVALUATIONS)).items():
-        others = _dict(twin.get(EVALUATIONS)).values()
+    for file, found in as_dict(metrics.get(EVALUATIONS)).items():
+        others = as_dict(twin.get(EVALUATIONS)).values()
         same = [one for one in others if all(one.get(key) == found.get(key) for key in ("data_sha256", "read"))]
         figures = _numbers(found.get("metrics"))
         rivals = {
@@ -100,7 +100,7 @@ def _readings(metrics: Mapping[str, Any], twin: Mapping[str, Any]) -> Iterator[_
             "bag_of_words": {},
             "random": _numbers(same[0].get("metrics")) if same else {},
         }
-        spread = {name: _numbers(value).get("std") for name, value in _dict(found.get("spread")).items()}
+        spread = {name: _numbers(value).get("std") for name, value in as_dict(found.get("spread")).items()}
         yield _Reading(
             f"file `{file}`{_otherwise(metrics, found)}",
             {name: value for name, value in figures.items() if name != "loss"},
@@ -118,7 +118,7 @@ def _reached(reading: _Reading, name: str) -> str:
 
 def _otherwise(metrics: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     """Settings by which a file was read otherwise than in training."""
-    settings, read = _dict(metrics.get("settings")), _dict(found.get("read"))
+    settings, read = as_dict(metrics.get("settings")), as_dict(found.get("read"))
     indifferent = ("format", "fields", "batch_size")
     changed = [
         f"{key} {value}"
@@ -136,11 +136,7 @@ def _named(metrics: Mapping[str, Any], begin: str) -> dict[str, float]:
 
 
 def _numbers(values: Any) -> dict[str, float]:
-    return {key: float(value) for key, value in _dict(values).items() if isinstance(value, int | float)}
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+    return {key: float(value) for key, value in as_dict(values).items() if isinstance(value, int | float)}
 
 
 def _twin(metrics: Mapping[str, Any], records: Records) -> Mapping[str, Any]:

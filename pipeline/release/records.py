@@ -53,13 +53,13 @@ def gather_records(folder: RunFolder, network: Path, name: str, mark: dict[str, 
     weights = sha256_file(network / "model.safetensors")
     evaluated, evaluation = _evaluation(folder, mark)
     pairs = _read(folder.path / PAIRS)
-    same = _dict(_dict(pairs.get("networks")).get(name)).get("weights") == weights
+    same = as_dict(as_dict(pairs.get("networks")).get(name)).get("weights") == weights
     tasks = _tasks(folder.finetune, weights)
     return Records(
         name=name,
         evaluated=evaluated,
         evaluation=evaluation,
-        pairs=_dict(pairs.get("sets")) if same else {},
+        pairs=as_dict(pairs.get("sets")) if same else {},
         tasks={key: value for key, value in tasks.items() if _setting(value, "weights") != "random"},
         random={key: value for key, value in tasks.items() if _setting(value, "weights") == "random"},
         corpus=_corpus(folder, mark),
@@ -89,7 +89,7 @@ def _tasks(root: Path, weights: str) -> dict[str, dict[str, Any]]:
         if any(part.startswith(".") for part in Path(place).parts) or parents & found.keys():
             continue
         metrics = _read(path)
-        if _dict(metrics.get("inputs")).get("finetune.export") == weights:
+        if as_dict(metrics.get("inputs")).get("finetune.export") == weights:
             found[place] = metrics | {EVALUATIONS: _evaluations(path.parent)}
     return dict(sorted(found.items()))
 
@@ -97,7 +97,7 @@ def _tasks(root: Path, weights: str) -> dict[str, dict[str, Any]]:
 def _evaluations(task: Path) -> dict[str, dict[str, Any]]:
     """What evaluate.py found of the model, or of the models of all seeds, that lie in the folder now; by the file."""
     read = {path: _read(path) for path in sorted(task.glob("evaluation-*.json"))}
-    wanted = {path: _dict(one.get("models_sha256")) or {"": one.get("model_sha256")} for path, one in read.items()}
+    wanted = {path: as_dict(one.get("models_sha256")) or {"": one.get("model_sha256")} for path, one in read.items()}
     folders = {name for digests in wanted.values() for name in digests}
     there = {name: _digest(task / name / "model") for name in folders}
     return {
@@ -131,15 +131,16 @@ def _data_path(config: Path) -> str | None:
 
 
 def _setting(metrics: dict[str, Any], key: str) -> Any:
-    return _dict(metrics.get("settings")).get(f"finetune.{key}")
+    return as_dict(metrics.get("settings")).get(f"finetune.{key}")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return _dict(read_json(path))
+        return as_dict(read_json(path))
     except UserError:
         return {}
 
 
-def _dict(value: Any) -> dict[str, Any]:
+def as_dict(value: Any) -> dict[str, Any]:
+    """The value, or {} where a file has something else in its place."""
     return value if isinstance(value, dict) else {}

@@ -15,7 +15,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, write_json
 from pipeline.base.progress import Progress
 from pipeline.tasks.families.base import Task
-from pipeline.tasks.finished import READING, SPLIT, Finished, file_digest, plain_name
+from pipeline.tasks.finished import READING, SPLIT, Finished, plain_name
 from pipeline.tasks.loop import FineTuning
 from pipeline.tasks.pretrained import check_positions
 from pipeline.tasks.results import write_predictions
@@ -35,9 +35,9 @@ class Reading:
     result: Path
 
     @classmethod
-    def of(cls, finished: Finished, data: Path) -> "Reading":
-        """UserError where there is no such file."""
-        settings, digest = finished.settings, file_digest(data)
+    def of(cls, finished: Finished, data: Path, digest: str) -> "Reading":
+        """digest: file_digest(data)."""
+        settings = finished.settings
         read: dict[str, Any] = {"format": settings.format, "fields": settings.fields.model_dump(exclude_none=True)}
         read |= {key: getattr(settings, key) for key in READING}
         facts = {
@@ -97,11 +97,9 @@ def _figures(task: Task, decisions: list[Any]) -> dict[str, Any]:
         stand_in = copy.copy(task)
         stand_in.examples = task.examples | {"train": task.examples[SPLIT]}
         trivial, what = stand_in.baseline(SPLIT), _OWN_ANSWERS[task.settings.family]
-    metrics = task.metrics(SPLIT, decisions)
-    names = dict.fromkeys([*(name for name in task.headline if name in metrics), *metrics])
     return {
         "examples": len(task.examples[SPLIT]),
-        "metrics": {name: metrics[name] for name in names},
+        "metrics": task.headline_first(task.metrics(SPLIT, decisions)),
         "trivial": trivial,
         "trivial_answer": what if trivial else None,
     }

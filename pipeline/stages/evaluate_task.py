@@ -23,7 +23,7 @@ from pipeline.base.tracking import read_run_id, start_run
 from pipeline.release.refresh import refresh_cards
 from pipeline.stages.evaluate_model import Reading, result_file
 from pipeline.stages.evaluate_seeds import best_seed, joined, seed_folders
-from pipeline.tasks.finished import SPLIT, open_finished
+from pipeline.tasks.finished import SPLIT, file_digest, open_finished
 from pipeline.tasks.identity import METRICS
 from pipeline.tasks.job import prepare_device
 
@@ -86,10 +86,11 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
     """Opens models and file; what would be predicted."""
     chosen = _choose(config)
     left = [reading for reading in chosen.readings if reading.done() is None]
-    for reading in left:
-        reading.open(torch.device("cpu"))
     first = chosen.readings[0].finished
-    task = first.open(chosen.data)
+    task = None
+    for reading in left:
+        task = reading.open(torch.device("cpu")).task
+    task = task or first.open(chosen.data)
     seeds = f", seeds {', '.join(map(str, chosen.seeds))}" if chosen.seeds else ""
     return [
         ("model", f"{first.model if not seeds else chosen.folder} ({first.settings.family}{seeds})"),
@@ -113,7 +114,8 @@ def _choose(config: RunConfig) -> _Chosen:
     seeds = seed_folders(folder)
     models = [open_finished(one, config.finetune, config.given, path) for one in seeds.values() or [folder]]
     best = best_seed(seeds) if seeds else None
-    return _Chosen(folder, path, [Reading.of(one, path) for one in models], seeds, best)
+    digest = file_digest(path)
+    return _Chosen(folder, path, [Reading.of(one, path, digest) for one in models], seeds, best)
 
 
 def _beginning(folder: RunFolder, reading: Reading, device: torch.device) -> Callable[[], None]:

@@ -42,8 +42,7 @@ def write_results(
         "cut": {split: part.cut for split, part in tuning.encoded.items()},
         "history": outcome.history,
     }
-    names = [*(name for name in task.headline if name in figures), *figures]
-    headline = {name: figures[name] for name in names if name != "loss"}
+    headline = {name: value for name, value in task.headline_first(figures).items() if name != "loss"}
     return named(settings, headline) | metrics | facts | task.facts()
 
 

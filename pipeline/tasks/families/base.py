@@ -80,6 +80,10 @@ class Task(ABC):
         others = (name for name in cls.headline if name != cls.selection and name not in cls.lower_is_better)
         return (cls.selection, *others)
 
+    def headline_first(self, figures: Mapping[str, float]) -> dict[str, float]:
+        """All figures, those of the headline before the rest."""
+        return {name: figures[name] for name in (*self.headline, *figures) if name in figures}
+
     @classmethod
     def shown(cls, select: str | None) -> tuple[str, ...]:
         """The headline with finetune.select before the rest."""
