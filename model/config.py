@@ -56,6 +56,8 @@ class ModelConfig:
     """Longest sequence; electra learns a vector for each position."""
     initializer_range: float = 0.02
     """Standard deviation of the normal distribution, cut at two of them, that weights start from."""
+    embedding_initializer_range: float | None = None
+    """The same of the embedding tables; None: initializer_range."""
     layer_norm_eps: float | None = None
     """None: 1e-12 for electra, 1e-5 for modernbert."""
     local_window: int = 128
@@ -79,6 +81,7 @@ class ModelConfig:
             "embedding_size",
             "max_positions",
             "initializer_range",
+            "embedding_initializer_range",
             "layer_norm_eps",
             "local_window",
             "global_every",

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
+from model.config import ModelConfig
+
 
 class LayerNorm(nn.LayerNorm):
     """Layer normalisation in float32, whatever the type of input and parameters (DeepSpeed's fp16 makes both half)."""
@@ -15,21 +17,22 @@ class LayerNorm(nn.LayerNorm):
 
 
 @torch.no_grad()
-def initialize(module: nn.Module, standard_deviation: float, seed: int) -> None:
+def initialize(module: nn.Module, model: ModelConfig, seed: int) -> None:
     """Weights from a normal distribution cut at two standard deviations, biases 0, LayerNorm 1 and 0 (as torch makes
     it).
 
     BERT's and ELECTRA's start (Clark et al. 2020, appendix A). From a generator of its own: the same weights on every
-    rank, and torch's global state is not moved. A tied weight is drawn once.
+    rank, and torch's global state is not moved. A tied weight is drawn once, as the embedding table that it is.
     """
     generator = torch.Generator().manual_seed(seed)
-    bound = 2 * standard_deviation
+    tables = model.embedding_initializer_range or model.initializer_range
     drawn: set[int] = set()
     for part in module.modules():
         if not isinstance(part, nn.Linear | nn.Embedding):
             continue
         if id(part.weight) not in drawn:
-            nn.init.trunc_normal_(part.weight, std=standard_deviation, a=-bound, b=bound, generator=generator)
+            deviation = tables if isinstance(part, nn.Embedding) else model.initializer_range
+            nn.init.trunc_normal_(part.weight, std=deviation, a=-2 * deviation, b=2 * deviation, generator=generator)
             drawn.add(id(part.weight))
         if isinstance(part, nn.Linear) and part.bias is not None:
             nn.init.zeros_(part.bias)

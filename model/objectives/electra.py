@@ -88,7 +88,7 @@ class Electra(Objective):
     def __init__(self, model: ModelConfig, config: Any, vocab_size: int, seed: int) -> None:
         super().__init__(model, config, vocab_size, seed)
         self.discriminator, self.generator = build_pair(model, vocab_size)
-        initialize(self, model.initializer_range, seed)
+        initialize(self, model, seed)
 
     def counts(self, batch: Batch) -> Sums:
         """Masked positions, and tokens that are not padding."""

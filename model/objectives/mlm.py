@@ -51,7 +51,7 @@ class Mlm(Objective):
     def __init__(self, model: ModelConfig, config: Any, vocab_size: int, seed: int) -> None:
         super().__init__(model, config, vocab_size, seed)
         self.generator = MaskedLanguageModel(discriminator_config(model, vocab_size))
-        initialize(self, model.initializer_range, seed)
+        initialize(self, model, seed)
 
     def counts(self, batch: Batch) -> Sums:
         """Masked positions."""

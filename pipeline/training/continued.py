@@ -22,7 +22,7 @@ from pipeline.training.checkpoint import (
 )
 from pipeline.training.hf_folder import HuggingFaceFolder, read_folder
 
-FREE = ("dropout", "attention_dropout", "initializer_range", "max_positions")
+FREE = ("dropout", "attention_dropout", "initializer_range", "embedding_initializer_range", "max_positions")
 """Keys of model.* that may differ from the source's: no weight depends on them, or the table is made to fit."""
 GENERATOR = ("hidden_size", "layers", "heads", "ffn_size")
 SHARED = ("body", "embedding_size", "layer_norm_eps", "max_positions", *FREE)
