@@ -101,6 +101,17 @@ def test_the_seed_decides_the_weights_and_torchs_state_stays(name: str, body: st
 
 
 @pytest.mark.parametrize(("name", "body"), GRID)
+def test_the_embedding_tables_may_have_their_own_start(name: str, body: str) -> None:
+    model = tiny_model(body, initializer_range=0.05, embedding_initializer_range=0.01)
+    objective = build_objective(name, model, objective_class(name).Config(), VOCAB, seed=7)
+    most = {key: float(p.detach().abs().max()) for key, p in objective.named_parameters() if p.dim() == 2}
+    tables = {key: value for key, value in most.items() if ".embeddings." in key and "projection" not in key}
+    assert tables
+    assert all(0.01 < value <= 0.02 for value in tables.values()), tables
+    assert all(0.05 < value <= 0.1 for key, value in most.items() if key not in tables), most
+
+
+@pytest.mark.parametrize(("name", "body"), GRID)
 def test_the_networks_export(name: str, body: str) -> None:
     for network in tiny_objective(name, body).networks().values():
         twin(network)
