@@ -58,6 +58,8 @@ class FinetuneConfig(Section):
     """A Hugging Face folder; by default this run's exported discriminator (the mlm objective: generator)."""
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: the export's shape and tokenizer with random weights, to see what pretraining gives."""
+    reinitialize_layers: Annotated[int, Field(ge=0)] = 0
+    """Top layers of the body that start from random weights again, like all above them; the others are pretrained."""
     data_folder: Place | None = None
     """Folder that relative paths of train, dev and test start from; by default the working folder."""
     format: Literal["auto", "jsonl", "csv", "tsv", "conll", "squad"] = "auto"

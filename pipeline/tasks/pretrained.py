@@ -17,6 +17,7 @@ from pipeline.base.errors import UserError, first_line
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.task_sections import FinetuneConfig
+from pipeline.tasks.rates import layer_powers
 
 if TYPE_CHECKING:
     from pipeline.tasks.families.base import Task
@@ -38,12 +39,15 @@ class Pretrained:
     parameters: int
     weights: Literal["pretrained", "random"] = "pretrained"
     """random: the folder gives shape and tokenizer only."""
+    fresh_layers: int = 0
+    """That many of the body's top layers, and what stands above them, are drawn anew."""
 
     def describe(self, max_length: int) -> str:
         """Path, architecture, size; and a warning where texts may be longer than what the folder was trained on."""
         length = self.tokenizer.model_max_length
         beyond = f"; its tokenizer says {length} tokens, places beyond may be untrained" if max_length > length else ""
-        drawn = "; random weights" if self.weights == "random" else ""
+        drawn = f"; its {self.fresh_layers} top layers drawn anew" if self.fresh_layers else ""
+        drawn = "; random weights" if self.weights == "random" else drawn
         return f"{self.path} ({self.config.model_type}, {self.parameters:,} parameters{drawn}{beyond})"
 
 
@@ -75,7 +79,10 @@ def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretr
     except Exception as error:
         raise UserError(f"{path} cannot be opened by transformers: {first_line(error)}") from error
     _check(path, model, config, tokenizer, settings.max_length)
-    pretrained = Pretrained(path, config, tokenizer, sum(p.numel() for p in model.parameters()), settings.weights)
+    parameters, fresh = sum(p.numel() for p in model.parameters()), settings.reinitialize_layers
+    if fresh > config.num_hidden_layers:
+        raise UserError(f"finetune.reinitialize_layers is {fresh}, but {path} has {config.num_hidden_layers} layers.")
+    pretrained = Pretrained(path, config, tokenizer, parameters, settings.weights, fresh)
     task.check(pretrained)
     return pretrained
 
@@ -86,10 +93,16 @@ def load_model(
     """The library's class with the body's weights and a new head drawn from `seed`, fp32, on the device.
 
     What the library itself keeps beside the body (BERT's pooler, ModernBERT's dense layer before the classifier) stays.
-    With random weights all of it is as the library initialises it. Raises UserError.
+    With random weights, and above the lowest layer that is drawn anew, all is as the library initialises it. Raises
+    UserError.
     """
     torch.manual_seed(seed)
-    model = _random(pretrained, auto_class) if pretrained.weights == "random" else _whole_body(pretrained, auto_class)
+    if pretrained.weights == "random":
+        model = _random(pretrained, auto_class)
+    else:
+        model = _whole_body(pretrained, auto_class)
+        if pretrained.fresh_layers:
+            _draw_top(model, _random(pretrained, auto_class), pretrained.fresh_layers)
     torch.manual_seed(seed)
     for module in getattr(model, head_module).modules() if head_module else ():
         if isinstance(module, nn.Linear):
@@ -102,6 +115,17 @@ def load_model(
 def _random(pretrained: Pretrained, auto_class: str) -> Any:
     model_class = getattr(transformers, auto_class)
     return model_class.from_config(pretrained.config, attn_implementation="eager").to(torch.float32)
+
+
+@torch.no_grad()
+def _draw_top(model: Any, drawn: Any, layers: int) -> None:
+    """The top layers, and what stands above them, from the drawn model of the same class (Zhang et al. 2021, section
+    5)."""
+    prefix = "" if model.base_model is model else model.base_model_prefix
+    drawn_state = drawn.state_dict()
+    for name, power in layer_powers(model, prefix, top=1):
+        if power <= layers:
+            model.get_parameter(name).copy_(drawn_state[name])
 
 
 def _whole_body(pretrained: Pretrained, auto_class: str) -> Any:

@@ -13,7 +13,7 @@ _LAYER = re.compile(r"(?:^|\.)layers?\.(\d+)\.")
 
 
 def layer_powers(model: nn.Module, prefix: str, top: int) -> Iterator[tuple[str, int]]:
-    """(parameter name, power of the decay) for a transformers model whose body is the attribute `prefix`.
+    """(parameter name, power of the decay) for a transformers model whose body is the attribute `prefix` ("": itself).
 
     The head, and a pooler, have power 0; the top layer (and a last LayerNorm) has `top`, each layer below one more, the
     embeddings one more than the lowest layer. ELECTRA's paper (Clark et al. 2020, appendix B) tells of layer-wise decay
@@ -22,9 +22,10 @@ def layer_powers(model: nn.Module, prefix: str, top: int) -> Iterator[tuple[str,
     """
     names = [name for name, _ in model.named_parameters()]
     layers = 1 + max((int(found[1]) for name in names if (found := _LAYER.search(name))), default=-1)
+    body = prefix and f"{prefix}."
     for name in names:
         layer = _LAYER.search(name)
-        if not name.startswith(f"{prefix}.") or name.startswith(f"{prefix}.pooler."):
+        if not name.startswith(body) or name.startswith(f"{body}pooler."):
             yield name, 0
         elif layer is not None:
             yield name, layers - 1 - int(layer[1]) + top
