@@ -60,6 +60,8 @@ class FinetuneConfig(Section):
     """random: the export's shape and tokenizer with random weights, to see what pretraining gives."""
     reinitialize_layers: Annotated[int, Field(ge=0)] = 0
     """Top layers of the body that start from random weights again, like all above them; the others are pretrained."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """Of the body's embeddings and layers, attention aside; by default the export's own (the paper: 0.1)."""
     data_folder: Place | None = None
     """Folder that relative paths of train, dev and test start from; by default the working folder."""
     format: Literal["auto", "jsonl", "csv", "tsv", "conll", "squad"] = "auto"

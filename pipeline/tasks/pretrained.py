@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("electra", "bert", "modernbert")
 HEAD_DROPOUT = 0.1
 """Dropout between [CLS] and the last layer (BERT's and ELECTRA's released code, run_finetuning.py)."""
+DROPOUTS = ("hidden_dropout_prob",)
+MODERN_DROPOUTS = ("embedding_dropout", "mlp_dropout")
+"""What finetune.dropout sets: ELECTRA's and BERT's name, and ModernBERT's."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
@@ -74,6 +77,9 @@ def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretr
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         for key, value in (task.head_config() | {"classifier_dropout": HEAD_DROPOUT}).items():
             setattr(config, key, value)
+        if settings.dropout is not None:
+            for key in MODERN_DROPOUTS if config.model_type == "modernbert" else DROPOUTS:
+                setattr(config, key, settings.dropout)
         with torch.device("meta"):
             model = getattr(transformers, task.auto_class).from_config(config)
     except Exception as error:
