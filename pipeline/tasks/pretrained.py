@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 ARCHITECTURES = ("electra", "bert", "modernbert")
 HEAD_DROPOUT = 0.1
 """Dropout between [CLS] and the last layer (BERT's and ELECTRA's released code, run_finetuning.py)."""
-DROPOUTS = ("hidden_dropout_prob",)
-MODERN_DROPOUTS = ("embedding_dropout", "mlp_dropout")
-"""What finetune.dropout sets: ELECTRA's and BERT's name, and ModernBERT's."""
+BODY_DROPOUTS = ("hidden_dropout_prob", "embedding_dropout", "mlp_dropout")
+"""What finetune.dropout sets, where the config has it: ELECTRA's and BERT's name, and ModernBERT's two."""
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 
@@ -49,8 +48,11 @@ class Pretrained:
         """Path, architecture, size; and a warning where texts may be longer than what the folder was trained on."""
         length = self.tokenizer.model_max_length
         beyond = f"; its tokenizer says {length} tokens, places beyond may be untrained" if max_length > length else ""
-        drawn = f"; its {self.fresh_layers} top layers drawn anew" if self.fresh_layers else ""
-        drawn = "; random weights" if self.weights == "random" else drawn
+        drawn = ""
+        if self.weights == "random":
+            drawn = "; random weights"
+        elif self.fresh_layers:
+            drawn = f"; its {self.fresh_layers} top layers drawn anew"
         return f"{self.path} ({self.config.model_type}, {self.parameters:,} parameters{drawn}{beyond})"
 
 
@@ -77,8 +79,8 @@ def open_pretrained(path: Path, task: "Task", settings: FinetuneConfig) -> Pretr
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         for key, value in (task.head_config() | {"classifier_dropout": HEAD_DROPOUT}).items():
             setattr(config, key, value)
-        if settings.dropout is not None:
-            for key in MODERN_DROPOUTS if config.model_type == "modernbert" else DROPOUTS:
+        for key in BODY_DROPOUTS:
+            if settings.dropout is not None and hasattr(config, key):
                 setattr(config, key, settings.dropout)
         with torch.device("meta"):
             model = getattr(transformers, task.auto_class).from_config(config)
