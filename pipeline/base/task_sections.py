@@ -133,11 +133,6 @@ class FinetuneConfig(Section):
     beams: Positive = 4
     """translation, summarisation: beams of the search (1: greedy)."""
 
-    @property
-    def counts_words(self) -> bool:
-        """Whether a linear model over words is wanted: a curve over examples says little without one."""
-        return bool(self.train_examples) if self.bag_of_words is None else self.bag_of_words
-
 
 class EvaluateConfig(Section):
     """A checkpoint on the validation split; a fine-tuned model on a file; or pairs of texts."""

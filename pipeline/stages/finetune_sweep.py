@@ -76,8 +76,7 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
         left += not done
         flops += 0 if done else price.flops
     rows.append(("to be made", f"{left:,} of {len(inputs.sweep.jobs):,} fine-tunings, {flops:.2e} FLOPs"))
-    if config.finetune.counts_words:
-        counted = counted_jobs(inputs.sweep, inputs.tasks, RunFolder(Path(config.run_dir)).finetune)
+    if counted := counted_jobs(inputs.sweep, inputs.tasks, RunFolder(Path(config.run_dir)).finetune):
         rows.append(("bag of words", f"{len(counted):,} models"))
     return rows
 
@@ -126,11 +125,10 @@ class _Course:
         for job in waiting:
             journal = journal_path(self.folder, f"finetune-{job.name}").resolve()
             work.append((job.name, fine_tune_one, (job.config.to_dict(), str(job.target), str(journal))))
-        if sweep.config.finetune.counts_words:
-            for path, job in counted_jobs(sweep, self.inputs.tasks, self.folder.finetune).items():
-                if waiting or not path.is_file():
-                    name = f"bag of words for {job.task}, {path.stem}"
-                    work.append((name, count_words, (job.config.to_dict(), str(path.resolve()))))
+        for path, job in counted_jobs(sweep, self.inputs.tasks, self.folder.finetune).items():
+            if waiting or not path.is_file():
+                name = f"bag of words for {job.task}, {path.stem}"
+                work.append((name, count_words, (job.config.to_dict(), str(path.resolve()))))
         rates = "".join(f"\n  {rates}: {places}" for rates, places in recipes(sweep))
         get_logger().info(f"{len(sweep.jobs):,} fine-tunings, {len(done):,} of them done already{rates}")
         if not work:

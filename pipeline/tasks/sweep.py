@@ -24,8 +24,8 @@ from pipeline.tasks.pretrained import pretrained_path
 CURVE_UPDATES = 100
 """Fewest steps of a fine-tuning on few examples, where finetune.min_updates does not say: one step on 8 examples an
 epoch would teach nothing."""
-SWEEP_KEYS = frozenset({"tasks", "exports", "seeds", "train_examples", "task_settings", "bag_of_words"})
-"""What makes a sweep; no job has it."""
+SWEEP_KEYS = frozenset({"tasks", "exports", "seeds", "train_examples", "task_settings"})
+"""What makes a sweep; no job has it, and no task's file."""
 _OWN = SWEEP_KEYS | {"name"}
 """Keys of the sweep's own config that never reach a task."""
 _LARGEST_SEED = 2**31 - 1
@@ -109,6 +109,11 @@ class Sweep:
         """Whether there is more than seeds of one task, and so a run above those of the tasks."""
         return bool(self.config.finetune.tasks or self.config.finetune.exports)
 
+    def counts_words(self, task: str) -> bool:
+        """Whether a linear model over words is wanted too: a curve over examples says little without one."""
+        chosen = next(settings.bag_of_words for settings in self.tasks if settings.name == task)
+        return bool(self.config.finetune.train_examples) if chosen is None else chosen
+
 
 def is_sweep(settings: FinetuneConfig) -> bool:
     """Whether `settings` ask for more than one fine-tuning on all examples."""
@@ -164,7 +169,7 @@ def _merged(path: Path, sweep: FinetuneConfig) -> FinetuneConfig:
     if strangers:
         raise UserError(f"{path}: a task's file has a finetune section only, but this sets {', '.join(strangers)}.")
     task = config.finetune
-    nested = sorted(task.model_fields_set & (SWEEP_KEYS - {"bag_of_words"}))
+    nested = sorted(task.model_fields_set & SWEEP_KEYS)
     if nested:
         raise UserError(f"{path}: finetune.{nested[0]} belongs to the sweep's config, not to a task's file.")
     if "name" not in task.model_fields_set:
@@ -209,7 +214,7 @@ def _job_config(
     if examples is not None:
         changes["max_train_examples"] = examples
         changes["min_updates"] = task.min_updates or CURVE_UPDATES
-    values = task.model_dump(exclude=set(SWEEP_KEYS)) | changes
+    values = task.model_dump(exclude={*SWEEP_KEYS, "bag_of_words"}) | changes
     tracking = config.tracking.model_copy(update={"uri": whole_address(config.tracking.uri)})
     return config.model_copy(
         update={

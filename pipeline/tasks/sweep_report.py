@@ -36,7 +36,7 @@ def counted_jobs(sweep: Sweep, tasks: dict[str, Task], folder: Path) -> dict[Pat
     for job in sweep.jobs:
         most = job.config.finetune.max_train_examples
         whole = most is None or most >= len(tasks[job.task].examples["train"])
-        if tasks[job.task].plain("dev") is not None:
+        if sweep.counts_words(job.task) and tasks[job.task].plain("dev") is not None:
             found.setdefault(counted_path(folder, job, whole=whole), job)
     return found
 
@@ -64,8 +64,6 @@ class Report:
 
     def counted(self, group: Group) -> Results | None:
         """The bag-of-words model's turn at the same examples."""
-        if not self.sweep.config.finetune.counts_words:
-            return None
         task = self.tasks[group.task]
         files = counted_jobs(self._alone(group), self.tasks, self.folder)
         found = {job.seed: read_json(path)["figures"] for path, job in files.items() if path.is_file()}

@@ -50,6 +50,20 @@ def test_what_the_sweep_sets_wins_over_the_task_and_an_exception_over_both() -> 
     assert one.export == str(Path("export").resolve())
 
 
+def test_a_task_may_ask_for_the_linear_model_and_the_sweep_has_the_last_word() -> None:
+    write("one.yaml", name="one", train="one.jsonl", dev="one.jsonl", bag_of_words=True)
+    cases: list[tuple[dict[str, Any], list[bool]]] = [
+        ({}, [True, False]),
+        ({"train_examples": [8]}, [True, True]),
+        ({"bag_of_words": False}, [False, False]),
+        ({"bag_of_words": False, "task_settings": {"two": {"bag_of_words": True}}}, [False, True]),
+    ]
+    for settings, wanted in cases:
+        planned = plan_sweep(sweep(**settings))
+        assert [planned.counts_words(name) for name in ("one", "two")] == wanted, settings
+        assert all(job.config.finetune.bag_of_words is None for job in planned.jobs)
+
+
 def test_every_combination_has_a_folder_of_its_own_and_an_ordinary_config() -> None:
     exports = {"ours": {"path": "a"}, "random": {"path": "a", "weights": "random"}}
     jobs = plan_sweep(sweep("seed=4", exports=exports, seeds=2, train_examples=[32, 8])).jobs
