@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pipeline.probing.pairs import Pair
 
 _EN = {
-    "male": ("engineer", "carpenter", "mechanic", "pilot", "soldier", "farmer", "plumber", "driver", "boss", "guard"),
+    "male": ("builder", "carpenter", "mechanic", "pilot", "soldier", "farmer", "plumber", "driver", "boss", "guard"),
     "female": (
         "nurse",
         "secretary",

@@ -1,6 +1,7 @@
 """Pairs of texts without a network: files, their mistakes, built-in probes, and figures against SciPy."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -68,6 +69,7 @@ def test_probes_have_ten_phenomena_and_balanced_occupations(tmp_path: Path) -> N
         assert all(pair.good != pair.bad for pair in one.pairs)
     for one in (english, chinese):
         assert Counter(pair.group for pair in one.pairs) == {"male": 80, "female": 80}
+    assert not [pair for pair in english.pairs if re.search(r"\ba [aeiou]", f"{pair.good} {pair.bad}")]
     path = tmp_path / "grammar.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in grammar.as_records()))
     assert [(p.good, p.bad, p.phenomenon) for p in read_pairs(path).pairs] == [
