@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.base.config import RunConfig
-from pipeline.base.errors import UserError
+from pipeline.base.errors import UserError, first_line
 from pipeline.base.files import read_json, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
@@ -22,6 +22,8 @@ from pipeline.base.tracking_model import send_model
 MOST_POINTS = 500
 """Of metrics in one request; MLflow takes 1000."""
 MOST_LINES = 100
+INVALID = "INVALID_PARAMETER_VALUE"
+"""MLflow's word for what it will not take at another time either."""
 
 
 def read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
@@ -52,7 +54,7 @@ class Sender:
         self.sent: int = state.get("sent", 0) if journal.exists() else 0
         self._remembered: dict[str, Any] = {}
         self._client: Any = None
-        self._warned = False
+        self._warned = self._has_refused = False
 
     def all_sent(self) -> bool:
         """Whether the server has the whole journal."""
@@ -126,11 +128,11 @@ class Sender:
                 for key, value in one["values"].items()
             ]
             for start in range(0, len(points), MOST_POINTS):
-                self._client.log_batch(self.run_id, metrics=points[start : start + MOST_POINTS])
+                self._log("metrics", points[start : start + MOST_POINTS])
         elif entry["kind"] == "params":
             self._send_params(entry["values"])
         elif entry["kind"] == "tags":
-            self._client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in entry["values"].items()])
+            self._log("tags", [RunTag(key, value) for key, value in entry["values"].items()])
         elif entry["kind"] == "artifact":
             if Path(entry["path"]).exists():
                 self._client.log_artifact(self.run_id, entry["path"])
@@ -157,10 +159,31 @@ class Sender:
         known = self._client.get_run(self.run_id).data.params
         new = [Param(key, value) for key, value in values.items() if key not in known]
         for start in range(0, len(new), 100):
-            self._client.log_batch(self.run_id, params=new[start : start + 100])
+            self._log("params", new[start : start + 100])
         changed = [RunTag(f"changed.{key}", value) for key, value in values.items() if known.get(key, value) != value]
         if changed:
-            self._client.log_batch(self.run_id, tags=changed)
+            self._log("tags", changed)
+
+    def _log(self, kind: str, items: list[Any]) -> None:
+        """A batch of "metrics", "params" or "tags"; what is invalid is left out, as nothing must wait for it."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(self.run_id, **{kind: items})
+        except MlflowException as error:
+            # Of a deleted run everything is "invalid": it may be restored, so its points wait.
+            active = error.error_code == INVALID and self._client.get_run(self.run_id).info.lifecycle_stage == "active"
+            if not active:
+                raise
+            if len(items) > 1:  # a batch is taken or refused as a whole
+                self._log(kind, items[: len(items) // 2])
+                self._log(kind, items[len(items) // 2 :])
+            elif not self._has_refused:
+                self._has_refused = True
+                get_logger().warning(
+                    f"MLflow refuses {items[0].key!r} of the run's {kind}; this, and what else it refuses as invalid, "
+                    f"stays in {self.journal} alone: {first_line(error)}"
+                )
 
 
 def _together(file: IO[bytes]) -> Iterator[tuple[list[dict[str, Any]], int]]:

@@ -3,6 +3,7 @@
 A tie counts as half: a network that cannot tell the two apart is at 0.5, as one that guesses.
 """
 
+import hashlib
 import math
 import re
 import unicodedata
@@ -16,6 +17,8 @@ NORMAL_95 = 1.959963984540054
 """Quantile of the normal distribution that leaves 2.5 % on each side."""
 SHOWN_CHARACTERS = 60
 """Of a phenomenon's name in the table."""
+PART_CHARACTERS = 80
+"""Of the set's and of the phenomenon's name in a metric's, of which MLflow takes 250 in all."""
 
 
 @dataclass(frozen=True)
@@ -87,10 +90,10 @@ def metrics_of(name: str, summary: Mapping[str, Any]) -> dict[str, float]:
     named: dict[str, float] = {}
     share = "stereotype_share" if summary["kind"] == "bias" else "accuracy"
     for network, overall in summary["overall"].items():
-        prefix = f"evaluate/pairs/{_plain(name)}/{network}"
+        prefix = f"evaluate/pairs/{_parts([name])[0]}/{network}"
         named |= {f"{prefix}/{share}": overall["accuracy"], f"{prefix}/mean_difference": overall["mean_difference"]}
-        for phenomenon, by in summary["phenomena"].items():
-            named[f"{prefix}/{_plain(phenomenon)}/{share}"] = by[network]["accuracy"]
+        for part, by in zip(_parts(list(summary["phenomena"])), summary["phenomena"].values(), strict=True):
+            named[f"{prefix}/{part}/{share}"] = by[network]["accuracy"]
     return named
 
 
@@ -146,6 +149,12 @@ def _difference(figure: Mapping[str, float]) -> str:
     return f"{figure['mean_difference']:+.3f} (s.e. {figure['standard_error']:.3f})"
 
 
-def _plain(name: str) -> str:
-    """A name that MLflow takes as one part of a metric's."""
-    return re.sub(r"[^\w.\- :]", "_", name).strip(" .") or "_"
+def _parts(names: Sequence[str]) -> list[str]:
+    """Names as parts of a metric's that MLflow takes; a cut one, or one changed to equal another, ends in a digest."""
+    plain = [re.sub(r"[^\w.\- :]", "_", name).strip(" .") or "_" for name in names]
+    parts = []
+    for name, part in zip(names, plain, strict=True):
+        if len(part) > PART_CHARACTERS or (part != name and plain.count(part) > 1):
+            part = f"{part[: PART_CHARACTERS - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        parts.append(part)
+    return parts

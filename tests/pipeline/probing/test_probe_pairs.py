@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import scipy.stats
 import zstandard
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
 
 from pipeline.base.errors import UserError
 from pipeline.probing.figures import Scored, figures, metrics_of, summarise, table, wilson
@@ -100,6 +102,25 @@ def test_figures_by_hand() -> None:
     shown = table(made.name, summary)
     assert "0.750" in shown
     assert "1 ties count as half" in shown
+
+
+def test_every_phenomenon_has_a_metric_of_its_own_that_mlflow_takes(tmp_path: Path) -> None:
+    long = "subject verb agreement " * 20
+    names = ["a_b", "a/b", "a?b", "of one", long + "a", long + "b", "主谓一致" * 60]
+    pairs = [Pair("a", "b", name, number) for number, name in enumerate(names)]
+    scored = {"discriminator": [Scored(pair, float(pair.line % 2), 0.5, False) for pair in pairs]}
+    summary = summarise(PairSet("made", "here.jsonl", "bias", pairs), scored)
+    found = metrics_of("runs/other/" * 30, summary)
+    assert len(found) == len(names) + 2
+    assert max(map(len, found)) <= 250
+    phenomena = [key.split("/")[4] for key in found][2:]
+    assert [phenomena[0], phenomena[3]] == ["a_b", "of one"]
+    assert all(re.fullmatch(r"a_b-[0-9a-f]{8}", name) for name in phenomena[1:3])
+    assert [value for key, value in found.items() if key.count("/") == 5] == [float(n % 2) for n in range(len(names))]
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    run = client.create_run(client.create_experiment("test")).info.run_id
+    client.log_batch(run, metrics=[Metric(key, value, 0, 0) for key, value in found.items()])
+    assert client.get_run(run).data.metrics == found
 
 
 def test_any_name_of_a_phenomenon_is_one_short_line_of_the_table() -> None:
