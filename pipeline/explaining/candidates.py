@@ -57,6 +57,9 @@ def guess(
 ) -> list[list[Guesses | None]]:
     """The `count` best candidates for each queried token; None for the others."""
     tokenizer, device = folder.tokenizer, next(model.parameters()).device
+    ids_of_pieces = set(tokenizer.get_vocab().values())
+    no_piece = torch.ones(max(ids_of_pieces) + 1, dtype=torch.bool, device=device)  # vocabularies may have gaps
+    no_piece[list(ids_of_pieces)] = False
     result: list[list[Guesses | None]] = [[None] * len(text.ids) for text in texts]
     for batch in token_batches(queries, lambda query: len(framed(texts[query.owner], query.window)), BATCH_TOKENS):
         ids, attention = pad([framed(texts[query.owner], query.window) for query in batch], tokenizer.pad_token_id)
@@ -66,10 +69,10 @@ def guess(
         ids[rows, at] = tokenizer.mask_token_id
         with torch.no_grad():
             logits = logits_at(model, ids.to(device), attention.to(device), at.to(device))
-        chances = torch.softmax(logits[:, : len(tokenizer)].float(), -1).cpu()
+        chances = torch.softmax(logits[:, : len(no_piece)].float().masked_fill(no_piece, -torch.inf), -1).cpu()
         mine = chances[rows, own]
         ranks = (chances > mine[:, None]).sum(-1) + 1
-        top = chances.topk(min(count, chances.shape[-1]), -1)
+        top = chances.topk(min(count, len(ids_of_pieces)), -1)
         for row, query in enumerate(batch):
             indices = top.indices[row].tolist()
             pieces = tokenizer.convert_ids_to_tokens(indices)

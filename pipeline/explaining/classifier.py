@@ -22,6 +22,7 @@ from pipeline.tasks.batches import token_batches
 from pipeline.tasks.finished import recorded, settings_of
 from pipeline.tasks.pooling import Pooling, pool_chances, pool_scores
 from pipeline.tasks.pretrained import (
+    check_vocabulary,
     from_folder,
     open_config_and_tokenizer,
     pretrained_digest,
@@ -60,8 +61,16 @@ class Classifier:
 
     @property
     def labels(self) -> list[str]:
-        """Names, in the order of the outputs; a regression has one."""
-        return [str(self.config.id2label[index]) for index in range(self.config.num_labels)]
+        """Names, in the order of the outputs, equal ones numbered; a regression has one."""
+        names: list[str] = []
+        for index in range(self.config.num_labels):
+            label = name = str(self.config.id2label[index])
+            number = 1
+            while name in names:
+                number += 1
+                name = f"{label} ({number})"
+            names.append(name)
+        return names
 
     @property
     def is_regression(self) -> bool:
@@ -103,14 +112,16 @@ def open_classifier(path: Path) -> Classifier:
     folder = path / "model" if not (path / "config.json").is_file() else path
     if not (folder / "config.json").is_file():
         raise UserError(f"{WHERE}: {path} is no fine-tuned folder: neither it nor its model/ has a config.json.")
+    where = f"{WHERE}: {folder}"
     if not weight_files(folder):
-        raise UserError(f"{WHERE}: {folder} has no weights.")
-    config, tokenizer = open_config_and_tokenizer(folder, f"{WHERE}: {folder}")
+        raise UserError(f"{where} has no weights.")
+    config, tokenizer = open_config_and_tokenizer(folder, where)
     names = config.architectures or ["no architecture"]
     if not any(name.endswith("ForSequenceClassification") for name in names):
-        raise UserError(f"{WHERE}: {folder} holds {', '.join(names)}; wanted is a sequence classifier.")
+        raise UserError(f"{where} holds {', '.join(names)}; wanted is a sequence classifier.")
+    check_vocabulary(config, tokenizer, where)
     if config.problem_type == "multi_label_classification":
-        raise UserError(f"{WHERE}: {folder} gives several labels at once; a classifier with one answer is wanted.")
+        raise UserError(f"{where} gives several labels at once; a classifier with one answer is wanted.")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{WHERE}: the tokenizer of {folder} has no padding token, which the baseline is made of.")
     metrics = recorded(folder.parent)

@@ -14,6 +14,7 @@ from torch import Tensor
 from pipeline.base.errors import UserError
 from pipeline.tasks.pretrained import (
     WEIGHTS,
+    check_vocabulary,
     from_folder,
     open_config_and_tokenizer,
     pretrained_digest,
@@ -62,18 +63,20 @@ class Folder:
 def open_folder(path: Path, kind: Kind, section: str = "evaluate") -> Folder:
     """Config and tokenizer, and whether the folder has the head that `kind` needs. Raises UserError."""
     quiet_transformers()
+    where = f"{section}.{kind}: {path}"
     if not (path / "config.json").is_file():
         raise UserError(
-            f"{section}.{kind}: {path} is no Hugging Face folder (it has no config.json). Run pipeline/export.py "
+            f"{where} is no Hugging Face folder (it has no config.json). Run pipeline/export.py "
             f"first, or set {section}.{kind} to a folder that has one."
         )
     if not weight_files(path):
-        raise UserError(f"{section}.{kind}: {path} has no weights ({' or '.join(WEIGHTS)}).")
-    config, tokenizer = open_config_and_tokenizer(path, f"{section}.{kind}: {path}")
+        raise UserError(f"{where} has no weights ({' or '.join(WEIGHTS)}).")
+    config, tokenizer = open_config_and_tokenizer(path, where)
     auto_class = _auto_class(config, kind)
     if auto_class is None:
         has = ", ".join(config.architectures or ["no architecture"])
-        raise UserError(f"{section}.{kind}: {path} holds {has}; wanted is {WANTED[kind]}.")
+        raise UserError(f"{where} holds {has}; wanted is {WANTED[kind]}.")
+    check_vocabulary(config, tokenizer, where)
     needed = ("pad_token_id", "mask_token_id") if kind == "generator" else ("pad_token_id",)
     for name in needed:
         if getattr(tokenizer, name) is None:

@@ -244,16 +244,22 @@ def check_positions(path: Path, model: nn.Module, max_length: int) -> None:
             )
 
 
+def check_vocabulary(config: Any, tokenizer: Any, where: str) -> None:
+    """Raises UserError where a piece's id has no embedding. where: what messages call the folder."""
+    most = max(tokenizer.get_vocab().values())  # not their number: ids may have gaps
+    if most >= config.vocab_size:
+        raise UserError(
+            f"{where}: the ids of the tokenizer's pieces reach {most:,}, the model has {config.vocab_size:,} "
+            "embeddings, from 0 on. They do not belong together: copy the tokenizer that the model was trained with."
+        )
+
+
 def _check(path: Path, model: nn.Module, config: Any, tokenizer: Any, max_length: int) -> None:
     check_positions(path, model, max_length)
     if config.model_type not in ARCHITECTURES:
         raise UserError(f"{path}: {type(model).__name__} is not supported; ELECTRA, BERT and ModernBERT are.")
     if not tokenizer.is_fast:
         raise UserError(f"{path}: its tokenizer is not a fast one. Save it with its tokenizer.json.")
-    if len(tokenizer) > config.vocab_size:
-        raise UserError(
-            f"{path}: the tokenizer has {len(tokenizer):,} pieces, the model {config.vocab_size:,} embeddings. They do "
-            "not belong together."
-        )
+    check_vocabulary(config, tokenizer, str(path))
     if tokenizer.pad_token_id is None:
         raise UserError(f"{path}: the tokenizer has no padding token. Add one to its tokenizer_config.json.")

@@ -74,6 +74,31 @@ def test_candidates_are_those_of_the_masked_text(tmp_path: Path) -> None:
             assert guesses.best[guesses.rank - 1][2] == guesses.own
 
 
+def test_ids_without_a_piece_are_no_candidates(tmp_path: Path) -> None:
+    """A vocab.txt that has a line twice leaves a gap, so that the last id is not below the number of pieces."""
+    path = tiny_generator(tmp_path)
+    saved = json.loads((path / "tokenizer.json").read_text())
+    gaps = {word: saved["model"]["vocab"].pop(word) for word in ("very", "plot")}
+    (path / "tokenizer.json").write_text(json.dumps(saved))
+    folder = open_folder(path, "generator")
+    model = load_network(folder, CPU)
+    with torch.no_grad():
+        model.generator_lm_head.bias[list(gaps.values())] = 20.0
+    text = tokenize(folder.tokenizer, "w39 film", "here")
+    assert max(text.ids) >= len(folder.tokenizer)
+    count = model.config.vocab_size
+    for guesses in guess(folder, model, [text], affordable(folder, [text], 10**6), count, ignored)[0]:
+        assert guesses is not None
+        assert sorted(piece for piece, _, _ in guesses.best) == sorted(folder.tokenizer.get_vocab())
+        assert sum(chance for *_, chance in guesses.best) == pytest.approx(1, abs=1e-5)
+        assert guesses.best[guesses.rank - 1][2] == guesses.own
+
+
+def test_labels_of_one_name_are_numbered(tmp_path: Path) -> None:
+    classifier = open_classifier(tiny_classifier(tmp_path, labels=("same", "same", "same (2)", "same")))
+    assert classifier.labels == ["same", "same (2)", "same (2) (2)", "same (3)"]
+
+
 def test_the_budget_is_spent_on_the_first_tokens(tmp_path: Path) -> None:
     folder = open_folder(tiny_generator(tmp_path), "generator")
     tokens = [tokenize(folder.tokenizer, text, "here") for text in (TEXT, LONG)]
