@@ -44,9 +44,15 @@ class HuggingFaceFolder:
 
     @property
     def trained_positions(self) -> int:
-        """Rows of the position table that the folder's tokenizer lets texts reach; all where it does not say."""
+        """Rows of the position table that the folder's tokenizer lets texts reach; all where it does not say.
+
+        UserError for a tokenizer_config.json that is none.
+        """
         path = self.path / "tokenizer_config.json"
-        longest = read_json(path).get("model_max_length") if path.is_file() else None
+        settings = read_json(path) if path.is_file() else {}
+        if not isinstance(settings, dict):
+            raise UserError(f"{path} is no JSON object. Take the file of the released model, or delete it.")
+        longest = settings.get("model_max_length")
         positions = int(self.sizes["max_positions"])
         told = isinstance(longest, int) and 0 < longest < LONGEST
         return min(positions, int(longest)) if told else positions  # type: ignore[arg-type]

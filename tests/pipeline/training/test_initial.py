@@ -242,6 +242,11 @@ def another_kind(state: dict[str, Tensor], path: Path) -> None:
     write_json(path / "config.json", {"model_type": "bert"})
 
 
+def settings_without_names(state: dict[str, Tensor], path: Path) -> None:
+    save_file(state, path / "model.safetensors")
+    write_json(path / "tokenizer_config.json", ["model_max_length"])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -250,6 +255,7 @@ def another_kind(state: dict[str, Tensor], path: Path) -> None:
         (with_code, "pytorch_model.bin is not a file of tensors"),
         (lambda state, path: None, "has no weights"),
         (without_tokenizer, "neither tokenizer.json nor vocab.txt, and 7 embedding rows"),
+        (settings_without_names, r"tokenizer_config\.json is no JSON object\. Take the file"),
         (other_activation, "its activation is 'relu'"),
         (another_kind, "model_type 'bert'; weights are taken from electra and modernbert"),
     ],
