@@ -1,9 +1,9 @@
 """Words as running text and back: which words each piece of a tokenizer begins, and what they are joined by.
 
 A network meets running text when it is pretrained and when it is served, so it is fine-tuned on running text too: the
-words are joined, the text is tokenised, and each piece is given to the words that begin in it. Price: where a piece
-spells several words (characters, in Chinese) one decision is made for them all; two in a hundred pieces at most
-differ from the words' own tags.
+words are joined, the text is tokenised, and each piece is given to the words that begin in it, or to the word that it
+goes on with. Price: where a piece spells several words (characters, in Chinese) one decision is made for them all; two
+in a hundred pieces at most differ from the words' own tags.
 """
 
 import unicodedata
@@ -22,7 +22,11 @@ class Window:
 
     row: Row
     begins: list[list[int]]
-    """Of each piece the words that begin in it (their places); [] for special tokens and the rest of a word."""
+    """Of each piece the words that begin in it (their places); [] for special tokens, spaces and the rest of a word."""
+    rests: list[int | None]
+    """Of each piece of the rest of a word: that word, or the first of those that begin in one piece with it."""
+    spaces: list[int | None]
+    """Of each piece that is a space and nothing else: the word after it."""
 
 
 def join(words: Sequence[str]) -> tuple[str, list[int]]:
@@ -61,7 +65,7 @@ def windows(tokenizer: Any, words: Sequence[str], max_length: int, stride: int) 
     )
     found = []
     for ids, offsets in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True):
-        found.append(Window({"input_ids": ids}, _begins(offsets, starts, words)))
+        found.append(Window({"input_ids": ids}, *_read(offsets, starts, words)))
     return found
 
 
@@ -78,22 +82,30 @@ def deciding(rows: Sequence[Window], words: int) -> list[tuple[int, int] | None]
     return best
 
 
-def _begins(offsets: Sequence[tuple[int, int]], starts: Sequence[int], words: Sequence[str]) -> list[list[int]]:
-    """Words to the first piece that covers some of them; a word of which a row has the rest only begins nowhere."""
+def _read(
+    offsets: Sequence[tuple[int, int]], starts: Sequence[int], words: Sequence[str]
+) -> tuple[list[list[int]], list[int | None], list[int | None]]:
+    """begins, rests and spaces of a row. A word of which the row has the rest only begins nowhere."""
     begins: list[list[int]] = []
-    word = 0
-    if offsets:
-        first = next((start for start, end in offsets if end > start), 0)
-        while word < len(starts) and starts[word] < first:
-            word += 1
+    rests: list[int | None] = []
+    spaces: list[int | None] = []
+    first = next((start for start, end in offsets if end > start), 0)
+    word = sum(start < first for start in starts)
+    going = last = max((place for place in range(word) if words[place]), default=0)
     for start, end in offsets:
         begun: list[int] = []
         while end > start and word < len(starts) and starts[word] < end:
             if words[word]:
                 begun.append(word)
             word += 1
+        if begun:
+            going, last = begun[0], begun[-1]
+        other = end > start and not begun
+        inside = start < starts[last] + len(words[last])
         begins.append(begun)
-    return begins
+        rests.append(going if other and inside else None)
+        spaces.append(word if other and not inside else None)
+    return begins, rests, spaces
 
 
 def _is_wide(character: str) -> bool:

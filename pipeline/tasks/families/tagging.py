@@ -103,7 +103,7 @@ class Tagging(Task):
         return {"num_labels": len(self.labels), "id2label": names, "label2id": dict(self.label_places)}
 
     def encode(self, split: str, tokenizer: Any) -> EncodedTags:
-        """Rows of running text; targets are the tag's place for a piece in which a word begins, else -100."""
+        """Rows of running text; targets are the place of each piece's tag, -100 for special tokens."""
         settings = self.settings
         rows: list[Row] = []
         targets: list[list[int]] = []
@@ -134,7 +134,7 @@ class Tagging(Task):
         return [min(kinds, key=lambda kind: (counts[kind], kind), default=OUTSIDE) for kinds in held]
 
     def loss(self, model: nn.Module, batch: Batch, targets: Sequence[list[int]]) -> Tensor:
-        """Mean cross entropy in nats over the pieces in which words begin."""
+        """Mean cross entropy in nats over the pieces of words and between them."""
         logits = model(**batch).logits.float()
         wanted = torch.full(logits.shape[:2], IGNORED, dtype=torch.long)
         for place, row in enumerate(targets):
@@ -195,7 +195,24 @@ class Tagging(Task):
         ]
 
     def _targets(self, window: Window, example: Example) -> list[int]:
-        return [self.label_places[example.tags[begun[0]]] if begun else IGNORED for begun in window.begins]
+        """Pieces that no decision is read from are trained too: whoever groups pieces into entities reads them all."""
+        targets = []
+        for begun, rest, after in zip(window.begins, window.rests, window.spaces, strict=True):
+            tag = None
+            if begun:
+                tag = example.tags[begun[0]]
+            elif rest is not None:
+                tag = _inside(example.tags[rest])
+            elif after is not None:
+                tag = example.tags[after] if example.tags[after].startswith("I-") else OUTSIDE
+            # Also left out: I- of a kind that a folder from elsewhere has as B- only; no other tag of it would do.
+            targets.append(IGNORED if tag is None else self.label_places.get(tag, IGNORED))
+        return targets
+
+
+def _inside(tag: str) -> str:
+    """The tag of what goes on."""
+    return tag if tag == OUTSIDE else f"I-{tag[2:]}"
 
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
