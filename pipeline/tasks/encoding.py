@@ -3,6 +3,7 @@
 A text longer than the network reads is cut, or becomes several rows that overlap. Price: ids of all rows in memory.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,16 +15,16 @@ CHUNK_CHARACTERS = 2_000_000
 """A chunk of texts is tokenised at once; the tokenizer takes a few hundred bytes a token meanwhile."""
 
 
-def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], int]:
-    """Ids of each text, the tokenizer's special ones around it, at most max_length; and how many texts were cut."""
+def encode_texts(tokenizer: Any, texts: Sequence[str], max_length: int) -> tuple[list[list[int]], list[int]]:
+    """Ids of each text, the tokenizer's special ones around it, at most max_length; and the texts (from 0) cut."""
     rows, _, cut = encode_rows(tokenizer, texts, None, max_length, None)
     return [row["input_ids"] for row in rows], cut
 
 
 def encode_rows(
     tokenizer: Any, texts: Sequence[str], pairs: Sequence[str] | None, max_length: int, stride: int | None
-) -> tuple[list[Row], list[int], int]:
-    """(rows, owners, cut): inputs of each row, the text (from 0) that it is of, and how many texts were cut.
+) -> tuple[list[Row], list[int], list[int]]:
+    """(rows, owners, cut): inputs of each row, the text (from 0) that it is of, and the texts that were cut.
 
     pairs: second texts, with token types where the tokenizer has them. stride: tokens that neighbouring windows of a
     long text share (of a pair: windows of its longer text, each with the other; where both are too long for that, they
@@ -34,12 +35,12 @@ def encode_rows(
         check_stride(stride, room, max_length)
     rows: list[Row] = []
     owners: list[int] = []
-    cut = 0
+    cut: list[int] = []
     for places in _chunks(texts, pairs):
         first = [texts[place] for place in places]
         second = None if pairs is None else [pairs[place] for place in places]
         found, cut_here = _chunk(tokenizer, first, second, room, stride)
-        cut += cut_here
+        cut += itertools.compress(places, cut_here)
         for place, of_one in zip(places, found, strict=True):
             rows += of_one
             owners += [place] * len(of_one)
@@ -71,13 +72,13 @@ def _chunks(texts: Sequence[str], pairs: Sequence[str] | None) -> Iterator[list[
 
 def _chunk(
     tokenizer: Any, first: list[str], second: list[str] | None, room: int, stride: int | None
-) -> tuple[list[list[Row]], int]:
-    """Rows of each text, and how many texts were cut."""
+) -> tuple[list[list[Row]], list[bool]]:
+    """Rows of each text, and whether it was cut."""
     if second is None:
         found = _windows(tokenizer, first, None, stride or 0, {"truncation": "only_first"}, room)
         if stride is None:
-            return [rows[:1] for rows in found], sum(len(rows) > 1 for rows in found)
-        return found, 0
+            return [rows[:1] for rows in found], [len(rows) > 1 for rows in found]
+        return found, [False] * len(found)
     lengths = [_lengths(tokenizer, first), _lengths(tokenizer, second)]
     ways = [way_of(a, b, room, stride) for a, b in zip(*lengths, strict=True)]
     rows: list[list[Row]] = [[] for _ in first]
@@ -88,7 +89,7 @@ def _chunk(
             places, _windows(tokenizer, a, b, stride or 0, {"truncation": way}, room), strict=True
         ):
             rows[place] = of_one
-    return rows, ways.count("longest_first")
+    return rows, [way == "longest_first" for way in ways]
 
 
 def way_of(first: int, second: int, room: int, stride: int | None) -> str:

@@ -20,7 +20,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.log import get_logger
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
-from pipeline.tasks.families.base import Batch, Encoded, Task
+from pipeline.tasks.families.base import Batch, Encoded, Task, refuse_windows
 from pipeline.tasks.formats.fields import choices, kind_of, text_of
 from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.pretrained import Pretrained, reload_model, save_model
@@ -98,7 +98,8 @@ class Generation(Task):
         """The family's metrics, and what belongs beside them: signatures, tokenizers."""
 
     def check(self, pretrained: Pretrained) -> None:
-        """UserError for targets beyond the decoder's positions, of which the token to begin with takes one."""
+        """UserError for windows, and for targets beyond the decoder's positions, of which the first token takes one."""
+        refuse_windows(self.settings)
         positions, wanted = pretrained.config.max_position_embeddings, self.settings.max_target_length
         if pretrained.config.model_type != "modernbert" and positions < wanted + 1:
             raise UserError(
@@ -148,11 +149,11 @@ class Generation(Task):
         )
         if target_cut:
             get_logger().info(
-                f"{split}: {target_cut:,} targets are longer than finetune.max_target_length "
+                f"{split}: {len(target_cut):,} targets are longer than finetune.max_target_length "
                 f"{settings.max_target_length} tokens and were cut for the loss; metrics see them whole"
             )
         targets = [ids[1:] for ids in framed]
-        return Encoded([{"input_ids": ids} for ids in sources], targets, range(len(examples)), cut)
+        return Encoded([{"input_ids": ids} for ids in sources], targets, range(len(examples)), len(cut))
 
     def loss(self, model: Any, batch: Batch, targets: Sequence[list[int]]) -> Tensor:
         """Cross entropy in nats a target token, [SEP] included; the decoder reads [CLS] and then the target."""

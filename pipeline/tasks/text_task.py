@@ -5,10 +5,10 @@ long a text is.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,14 +18,17 @@ from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
 from pipeline.tasks.encoding import encode_rows
 from pipeline.tasks.families.base import Batch, Encoded, Task
-from pipeline.tasks.formats.fields import choices, text_of
+from pipeline.tasks.formats.fields import Names, choices, text_of
 from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.heads import ClsHead, as_library_head, put_cls_head
 from pipeline.tasks.pretrained import HEAD_DROPOUT, Pretrained
 
 FIRST = ("text", "sentence", "sentence1", "text1", "premise", "question1")
 SECOND = ("pair", "text_pair", "sentence2", "text2", "hypothesis", "question2")
+PAIRS = (("question", "sentence"), ("question", "passage"), ("query", "passage"), ("s1", "s2"))
+"""Names of two texts that mean this only together."""
 SCORE = ("score", "similarity", "label")
+SHOWN_FIELDS = 10
 PAIRED = "paired"
 KINDS_OF_TEXTS = {True: "two texts", False: "one text"}
 """Of examples, in words, by whether they are paired."""
@@ -39,6 +42,8 @@ class Example:
     text: str
     pair: str | None
     answer: Any
+    keys: tuple[str, ...]
+    """Names of the record's fields."""
 
 
 class SequenceTask(Task):
@@ -46,6 +51,8 @@ class SequenceTask(Task):
 
     auto_class = "AutoModelForSequenceClassification"
     pipeline_name = "text-classification"
+    answers: ClassVar[Sequence[str]] = SCORE
+    """Usual names of the answer's field."""
 
     @property
     def paired(self) -> bool:
@@ -92,7 +99,7 @@ class SequenceTask(Task):
         texts = [example.text for example in examples]
         rows, owners, cut = encode_rows(tokenizer, texts, pairs, settings.max_length, stride)
         targets = self.targets(split)
-        return Encoded(rows, [targets[owner] for owner in owners], owners, cut)
+        return Encoded(rows, [targets[owner] for owner in owners], owners, len(cut))
 
     def outputs(self, model: nn.Module, batch: Batch) -> list[Tensor]:
         """Logits (labels,) of each row, fp32."""
@@ -104,6 +111,11 @@ class SequenceTask(Task):
         for owner, output in zip(encoded.owners, outputs, strict=True):
             windows[owner].append(output)
         return [self.pool(torch.stack(of_one)) for of_one in windows]
+
+    def describe(self) -> list[tuple[str, str]]:
+        """Which fields of the files are read."""
+        keys = (example.keys for split in self.splits for example in self.examples[split])
+        return [("fields", fields_read(keys, self.settings.fields, self.answers))]
 
     @abstractmethod
     def targets(self, split: str) -> list[Any]:
@@ -136,21 +148,60 @@ def read_examples(path: Path, settings: FinetuneConfig, answer_of: Any) -> list[
     A second text is read where fields.pair names one, or a record has one of the usual fields.
     """
     examples: list[Example] = []
+    keys: dict[tuple[str, ...], tuple[str, ...]] = {}
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
         text, pair = texts_of(record, settings.fields, place)
         if examples and (pair is None) != (examples[0].pair is None):
             raise UserError(f"{place}: {'one text' if pair is None else 'two texts'}, unlike the records before it.")
-        examples.append(Example(line, text, pair, answer_of(record, place)))
+        names = tuple(record)
+        examples.append(Example(line, text, pair, answer_of(record, place), keys.setdefault(names, names)))
     return examples
 
 
 def texts_of(record: dict[str, Any], fields: FieldsConfig, place: str) -> tuple[str, str | None]:
     """The text of a record and the second, where `fields` names one or it has one of the usual fields. UserError."""
-    second = choices(fields, "pair", SECOND)
-    paired = fields.pair is not None or any(name in record for name in second)
+    first, second = text_names(record, fields)
+    paired = fields.pair is not None or _found(record, second) is not None
     pair = text_of(record, second, place) if paired else None
-    return text_of(record, choices(fields, "text", FIRST), place), pair
+    return text_of(record, first, place), pair
+
+
+def text_names(record: Container[str], fields: FieldsConfig) -> tuple[Names, Names]:
+    """Names to look for the text and for the second text of a record that has fields of these names.
+
+    Those of PAIRS where it has both, and no usual name of another field speaks against it.
+    """
+    first, second = choices(fields, "text", FIRST), choices(fields, "pair", SECOND)
+    for pair in PAIRS:
+        free = fields.text in (None, pair[0]) and _found(record, first) in (None, *pair)
+        if free and _found(record, second) in (None, pair[1]) and all(name in record for name in pair):
+            known = FieldsConfig(text=pair[0], pair=pair[1])
+            return choices(known, "text", FIRST), choices(known, "pair", SECOND)
+    return first, second
+
+
+def fields_read(records: Iterable[tuple[str, ...]], fields: FieldsConfig, answers: Sequence[str]) -> str:
+    """For a person: what text, second text and answer are read from, and which other fields the records have.
+
+    records: the names of each one's fields. answers: the usual names of the answer's.
+    """
+    read: dict[str, dict[str, None]] = {"text": {}, "pair": {}, "label": {}}
+    ignored: dict[str, None] = {}
+    for record in dict.fromkeys(records):
+        sought = (*text_names(record, fields), choices(fields, "label", answers))
+        found = {names.key: name for names in sought if (name := _found(record, names)) is not None}
+        for key, name in found.items():
+            read[key][name] = None
+        ignored |= dict.fromkeys(name for name in record if name not in found.values())
+    told = ", ".join(f"{key} = {' or '.join(names)}" for key, names in read.items() if names)
+    more = ", …" if len(ignored) > SHOWN_FIELDS else ""
+    return f"{told}; ignored: {', '.join(list(ignored)[:SHOWN_FIELDS])}{more}" if ignored else told
+
+
+def _found(record: Container[str], names: Sequence[str]) -> str | None:
+    """The first of the names that the record has."""
+    return next((name for name in names if name in record), None)
 
 
 def check_same_kind(examples: dict[str, list[Example]], files: dict[str, Path]) -> None:

@@ -214,6 +214,15 @@ def open_task(settings: FinetuneConfig) -> Task:
     return family.open(settings, files)
 
 
+def refuse_windows(settings: FinetuneConfig) -> None:
+    """UserError for finetune.long_text windows; of families that do not know them."""
+    if settings.long_text == "windows":
+        raise UserError(
+            f"finetune.long_text windows: the family {settings.family} reads the beginning of a text only. Set it to "
+            "cut, or raise finetune.max_length."
+        )
+
+
 def split_path(settings: FinetuneConfig, split: str) -> Path:
     """Path of finetune.SPLIT, below finetune.data_folder where it is relative; UserError when the key is not set."""
     path = getattr(settings, split)

@@ -25,13 +25,14 @@ class Classification(SequenceTask):
 
     selection = "accuracy"
     headline = ("accuracy", "f1", "matthews")
+    answers = ("label",)
 
     @classmethod
     def open(
         cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
     ) -> "Classification":
         """UserError for a bad line, an empty file, one label only, or a label new to training."""
-        names = choices(settings.fields, "label", ("label",))
+        names = choices(settings.fields, "label", cls.answers)
         examples = {
             split: read_examples(path, settings, lambda record, place: label_of(record, names, place))
             for split, path in files.items()
@@ -53,8 +54,8 @@ class Classification(SequenceTask):
         return cls(settings, examples, known)
 
     def describe(self) -> list[tuple[str, str]]:
-        """Examples of each split, and how many have which label."""
-        rows = [("labels", f"{len(self.labels)}: {_listed(self.labels)}")]
+        """The fields that are read, the examples of each split, and how many have which label."""
+        rows = [*super().describe(), ("labels", f"{len(self.labels)}: {_listed(self.labels)}")]
         kind = "pairs" if self.paired else "texts"
         for split in self.splits:
             counts = Counter(example.answer for example in self.examples[split])

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from pipeline.base.errors import UserError, first_line
 from pipeline.base.task_sections import FinetuneConfig
 from pipeline.tasks.encoding import encode_texts
-from pipeline.tasks.families.base import Batch, Encoded, Task
+from pipeline.tasks.families.base import Batch, Encoded, Task, refuse_windows
 from pipeline.tasks.formats.fields import choices, score_of, text_of
 from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.metrics import correlations
@@ -29,7 +29,7 @@ from pipeline.tasks.rates import layer_powers
 from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
 from pipeline.tasks.similarity_whitening import whitening
 from pipeline.tasks.subsets import score_bins
-from pipeline.tasks.text_task import FIRST, SCORE, SECOND
+from pipeline.tasks.text_task import SCORE, fields_read, text_names
 
 BODY = "0.model"
 """The transformer's place in a SentenceTransformer."""
@@ -52,6 +52,8 @@ class Example:
     first: str
     second: str
     score: float
+    keys: tuple[str, ...]
+    """Names of the record's fields."""
 
 
 class Answer(NamedTuple):
@@ -87,8 +89,12 @@ class Similarity(Task):
         return task
 
     def describe(self) -> list[tuple[str, str]]:
-        """Pairs of each split, and the range of the scores."""
-        rows = [("scores", f"{self.low:g} to {self.high:g}, {self.relevant:g} and more count as found when searched")]
+        """The fields that are read, the range of the scores, and the pairs of each split."""
+        keys = (example.keys for split in self.splits for example in self.examples[split])
+        rows = [
+            ("fields", fields_read(keys, self.settings.fields, SCORE)),
+            ("scores", f"{self.low:g} to {self.high:g}, {self.relevant:g} and more count as found when searched"),
+        ]
         return rows + [(split, f"{len(self.examples[split]):,} pairs") for split in self.splits]
 
     @property
@@ -101,7 +107,8 @@ class Similarity(Task):
         return {RANGE: [self.low, self.high]}
 
     def check(self, pretrained: Pretrained) -> None:
-        """UserError where finetune.select is a figure of search, and dev has no pair to be found."""
+        """UserError for windows, and where finetune.select is a figure of search, and dev has no pair to be found."""
+        refuse_windows(self.settings)
         dev = self.examples.get("dev", [])
         if self.selection in SEARCHED and not any(example.score >= self.relevant for example in dev):
             raise UserError(
@@ -149,7 +156,7 @@ class Similarity(Task):
         first, cut_first = encode_texts(tokenizer, [example.first for example in examples], longest)
         second, cut_second = encode_texts(tokenizer, [example.second for example in examples], longest)
         rows = [{"input_ids": a, f"{PAIR}input_ids": b} for a, b in zip(first, second, strict=True)]
-        return Encoded(rows, self._scaled(split), range(len(rows)), cut_first + cut_second)
+        return Encoded(rows, self._scaled(split), range(len(rows)), len({*cut_first, *cut_second}))
 
     def strata(self) -> list[Hashable]:
         """Quarters of the scores."""
@@ -221,10 +228,12 @@ def _sides(batch: Batch) -> list[dict[str, Tensor]]:
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     fields = settings.fields
-    first, second = choices(fields, "text", FIRST), choices(fields, "pair", SECOND)
+    keys: dict[tuple[str, ...], tuple[str, ...]] = {}
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
         score = score_of(record, choices(fields, "label", SCORE), place)
-        examples.append(Example(line, text_of(record, first, place), text_of(record, second, place), score))
+        first, second = (text_of(record, names, place) for names in text_names(record, fields))
+        names = tuple(record)
+        examples.append(Example(line, first, second, score, keys.setdefault(names, names)))
     return examples

@@ -55,14 +55,18 @@ def text_of(record: dict[str, Any], fields: Sequence[str], place: str, *, blank:
 
 
 def label_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
-    """The record's label as text: a string, or a whole number (1 and "1" are the same label). Raises UserError."""
+    """The record's label as text: a string without the space around it, or a whole number (1 and "1" are the same).
+
+    Raises UserError.
+    """
     field = field_of(record, fields, place)
     label = record[field]
     if isinstance(label, bool) or not isinstance(label, int | str):
         raise UserError(f"{place}: {field!r} is {kind_of(label)}, not a string or a whole number.")
-    if not str(label).strip():
+    text = str(label).strip()
+    if not text:
         raise UserError(f"{place}: {field!r} is an empty string.")
-    return str(label)
+    return text
 
 
 def score_of(record: dict[str, Any], names: Sequence[str], place: str) -> float:

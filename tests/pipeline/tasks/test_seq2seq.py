@@ -213,6 +213,13 @@ def test_empty_file_and_foreign_folder_are_refused(tmp_path: Path) -> None:
         task.reload(tmp_path / "export", CPU)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_windows_are_refused(tmp_path: Path, family: str) -> None:
+    write_pairs(tmp_path, {"train": 1, "dev": 1})
+    with pytest.raises(UserError, match=rf"finetune\.long_text windows: the family {family} reads the beginning"):
+        opened(tmp_path, family, "bert", long_text="windows")
+
+
 def test_several_references_baselines_and_predictions(tmp_path: Path) -> None:
     document = {"document": "the plot was very bad and the film", "summary": "bad plot", "references": ["the plot", ""]}
     for split in ("train", "dev"):

@@ -182,6 +182,21 @@ def test_scores_are_scaled_by_the_training_range_and_csv_is_read(tmp_path: Path)
     assert task.plain("dev") == (["a || b", "a || c"], [4.5, 6.0])
 
 
+def test_a_pair_is_cut_once_and_windows_are_refused(tmp_path: Path) -> None:
+    long = "good " * 40
+    rows = [(long, long), (long, "bad"), ("bad", long), ("bad", "good")]
+    for split in ("train", "dev"):
+        lines = (json.dumps({"query": a, "passage": b, "score": n}) for n, (a, b) in enumerate(rows))
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    export = tiny_folder(tmp_path / "export", "bert")
+    task = open_task(settings(tmp_path))
+    assert task.encode("dev", open_pretrained(export, task, task.settings).tokenizer).cut == 3
+    assert dict(task.describe())["fields"] == "text = query, pair = passage, label = score"
+    read_whole = settings(tmp_path, long_text="windows")
+    with pytest.raises(UserError, match=r"finetune\.long_text windows: the family similarity reads the beginning"):
+        open_pretrained(export, open_task(read_whole), read_whole)
+
+
 @pytest.mark.parametrize(
     ("record", "message"),
     [

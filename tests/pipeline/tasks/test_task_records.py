@@ -66,9 +66,17 @@ def test_labels_are_found_counted_and_ordered(tmp_path: Path) -> None:
     task = open_task(FinetuneConfig(train=train, dev=write(tmp_path / "dev", ["2", 9])))
     assert task.head_config()["id2label"] == {0: "2", 1: "9", 2: "10"}
     assert dict(task.describe()) == {
+        "fields": "text = text, label = label",
         "labels": "3: 2, 9, 10",
         "train": "5 texts (2 1, 9 2, 10 2)",
         "dev": "2 texts (2 1, 9 1, 10 0)",
     }
+    spaced = tmp_path / "spaced.csv"
+    spaced.write_text("text, label\ngood film, 9\nbad film,10 \nfine film,2\n")
+    assert [e.answer for e in open_task(FinetuneConfig(train=train, dev=str(spaced))).examples["dev"]] == [
+        "9",
+        "10",
+        "2",
+    ]
     assert order_labels({"b", "a", "1"}) == ["1", "a", "b"]
     assert {"classification", "regression"} <= set(family_names())

@@ -144,6 +144,46 @@ def test_pairs_are_found_by_their_usual_names(tmp_path: Path, names: tuple[str, 
         assert row["input_ids"][border:].count(3) == 1
 
 
+def read_alike(folder: Path, record: dict[str, Any], **more: Any) -> tuple[str, str | None, str]:
+    """Both texts of such a record, and what is told of its fields."""
+    rows = [record | {"label": label} for label in "xy"]
+    train = write(folder / "train.jsonl", rows)
+    task = open_task(FinetuneConfig(train=train, dev=write(folder / "dev.jsonl", rows[::-1]), fields=more))
+    example = task.examples["dev"][0]
+    return example.text, example.pair, dict(task.describe())["fields"]
+
+
+def test_a_question_beside_a_sentence_or_passage_is_its_pair(tmp_path: Path) -> None:
+    qnli = {"index": "i", "question": "q", "sentence": "s"}
+    told = "text = question, pair = sentence, label = label; ignored: index"
+    assert read_alike(tmp_path, qnli) == read_alike(tmp_path, qnli, pair="sentence") == ("q", "s", told)
+    for names in (("query", "passage"), ("question", "passage"), ("s1", "s2")):
+        first, second, told = read_alike(tmp_path, dict(zip(names, "ab", strict=True)))
+        assert (first, second) == ("a", "b")
+        assert told == f"text = {names[0]}, pair = {names[1]}, label = label"
+
+
+def test_a_question_beside_other_names_is_ignored_and_told(tmp_path: Path) -> None:
+    qnli = {"question": "q", "sentence": "s"}
+    told = "text = sentence, label = label; ignored: question"
+    assert read_alike(tmp_path, qnli, text="sentence") == ("s", None, told)
+    told = "text = sentence, pair = question, label = label"
+    assert read_alike(tmp_path, qnli, pair="question") == ("s", "q", told)
+    told = "text = text, label = label; ignored: question, sentence"
+    assert read_alike(tmp_path, {"text": "t"} | qnli) == ("t", None, told)
+    told = "text = sentence, pair = text_pair, label = label; ignored: question"
+    assert read_alike(tmp_path, qnli | {"text_pair": "t"}) == ("s", "t", told)
+    wide = {"text": "t"} | {f"c{n}": "" for n in range(30)}
+    assert read_alike(tmp_path, wide)[2].endswith("ignored: c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, …")
+
+
+def test_records_of_unlike_fields_are_told_together(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": "x"}, {"sentence": "b", "label": "y", "id": 1}]
+    files = {split: write(tmp_path / f"{split}.jsonl", rows) for split in ("train", "dev")}
+    told = dict(open_task(FinetuneConfig(**files)).describe())["fields"]
+    assert told == "text = text or sentence, label = label; ignored: id"
+
+
 def test_pairs_by_other_names_and_in_tables(tmp_path: Path) -> None:
     table = tmp_path / "rows.tsv"
     table.write_text("left\tright\tkind\tscore\na film\tgood\tx\t1.5\nbad\tthe plot\ty\t-2\n")
@@ -212,7 +252,7 @@ def test_windows_hold_every_token_and_share_as_many_as_asked(stride: int) -> Non
     tokenizer, draw = tiny_tokenizer(), random.Random(stride)
     texts = [" ".join(draw.choices(WORDS, k=count)) for count in (1, 10, 11, 57, 300)]
     rows, owners, cut = encode_rows(tokenizer, texts, None, 12, stride)
-    assert cut == 0
+    assert cut == []
     assert owners == sorted(owners)
     for place, text in enumerate(texts):
         whole = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -233,7 +273,7 @@ def test_windows_of_a_pair_run_over_its_longer_text() -> None:
     texts, others = [short, long, both, short], [long, short, long, short]
     rows, owners, cut = encode_rows(tokenizer, texts, others, 16, 4)
     ids = {word: tokenizer(word, add_special_tokens=False)["input_ids"] for word in (short, long)}
-    assert cut == 1
+    assert cut == [2]
     assert [owners.count(place) for place in range(4)] == [4, 4, 1, 1]
     for row, owner in zip(rows, owners, strict=True):
         border = row["input_ids"].index(3)
@@ -241,7 +281,7 @@ def test_windows_of_a_pair_run_over_its_longer_text() -> None:
         if owner < 2:
             assert sides[owner] == ids[short]
             assert set(sides[1 - owner]) <= set(ids[long])
-    assert encode_rows(tokenizer, texts, others, 16, None)[2] == 3
+    assert encode_rows(tokenizer, texts, others, 16, None)[2] == [0, 1, 2]
 
 
 def test_windows_are_pooled_as_by_hand(tmp_path: Path) -> None:
