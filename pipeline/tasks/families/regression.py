@@ -1,11 +1,14 @@
 """A score of a text or of two, such as their likeness in meaning: one output, least squares; a cross-encoder for pairs.
 
 Promise: the folder loads as pipeline("text-classification") and, for pairs, as sentence_transformers.CrossEncoder; both
-give scores as they stand in the files, since its config names the identity where CrossEncoder would take a sigmoid.
+give scores as they stand in the files, since its config names the identity where CrossEncoder would take a sigmoid. The
+last layer learns (score - mean) / deviation of the training examples, as a new layer under a clipped gradient does not
+get from 0 to scores of 50; what follows it gives the scores, and is folded into its weights in the folder.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, pstdev
 from typing import Any
 
 import torch
@@ -18,6 +21,7 @@ from pipeline.tasks.families.base import Batch
 from pipeline.tasks.formats.fields import choices, score_of
 from pipeline.tasks.metrics import correlations
 from pipeline.tasks.pooling import pool_scores
+from pipeline.tasks.pretrained import Pretrained
 from pipeline.tasks.subsets import score_bins
 from pipeline.tasks.text_task import SCORE, SequenceTask, check_same_kind, read_examples
 
@@ -26,8 +30,10 @@ LABEL = "score"
 
 
 class Regression(SequenceTask):
-    """Scores as they stand in the files."""
+    """Scores as they stand in the files, also of the network that `load` gives."""
 
+    center, spread = 0.0, 1.0
+    """Mean and standard deviation of the training scores (1 where all are the same), once `load` has taken them."""
     selection = "spearman"
     headline = ("spearman", "pearson", "mse")
     lower_is_better = frozenset({"mse"})
@@ -62,6 +68,28 @@ class Regression(SequenceTask):
         names = {"num_labels": 1, "id2label": {0: LABEL}, "label2id": {LABEL: 0}, "problem_type": "regression"}
         return names | {"sentence_transformers": {"activation_fn": "torch.nn.modules.linear.Identity"}}
 
+    def load(self, pretrained: Pretrained, seed: int, device: torch.device) -> nn.Module:
+        """As of any text, with the training scores' mean and deviation after the last layer. Raises UserError."""
+        model = super().load(pretrained, seed, device)
+        scores = self.targets("train")
+        center, spread = fmean(scores), pstdev(scores) or 1.0
+        self.center, self.spread = center, spread
+        # In fp32 also under bf16, which has 8 bits for a score of 87.
+        _last_layer(model).register_forward_hook(lambda _layer, _given, out: out.float() * spread + center)
+        return model
+
+    def save(self, model: nn.Module, tokenizer: Any, path: Path) -> None:
+        """An ordinary folder of transformers: what follows the last layer is in its weight and bias."""
+        layer = _last_layer(model)
+        trained = {name: value.clone() for name, value in layer.state_dict().items()}
+        weight, bias = layer.weight.data.double(), layer.bias.data.double()
+        try:
+            layer.weight.data.copy_(weight * self.spread)
+            layer.bias.data.copy_(bias * self.spread + self.center)
+            super().save(model, tokenizer, path)
+        finally:
+            layer.load_state_dict(trained)
+
     def targets(self, split: str) -> list[float]:
         """The scores."""
         return [example.answer for example in self.examples[split]]
@@ -71,9 +99,9 @@ class Regression(SequenceTask):
         return score_bins(self.targets("train"))
 
     def loss(self, model: nn.Module, batch: Batch, targets: Sequence[float]) -> Tensor:
-        """Mean squared error."""
+        """Mean squared error, in variances of the training scores."""
         scores = model(**batch).logits.float().squeeze(-1)
-        return F.mse_loss(scores, torch.tensor(targets, device=scores.device))
+        return F.mse_loss(scores / self.spread, torch.tensor(targets, device=scores.device) / self.spread)
 
     def pool(self, logits: Tensor) -> Tensor:
         """(windows, 1) to a score (): the mean, or the largest."""
@@ -103,3 +131,8 @@ class Regression(SequenceTask):
             row = {"line": example.line, "text": example.text} | ({"pair": example.pair} if example.pair else {})
             rows.append(row | {"score": example.answer, "predicted": round(float(score), 6)})
         return rows
+
+
+def _last_layer(model: nn.Module) -> nn.Linear:
+    """That of the head, whichever architecture's it is."""
+    return [layer for layer in model.get_submodule("classifier").modules() if isinstance(layer, nn.Linear)][-1]

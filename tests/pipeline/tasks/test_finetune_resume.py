@@ -97,6 +97,18 @@ def test_an_unused_layer_has_no_moments_and_is_no_matter(tmp_path: Path) -> None
     assert same("whole", "often")
 
 
+def test_a_regression_goes_on_in_the_same_units(tmp_path: Path) -> None:
+    tiny_folder(tmp_path / "export", "electra")
+    rows = [{"text": f"good w{n}", "score": 50 + 10 * (n % 5)} for n in range(24)]
+    Path("train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = {"family": "regression", "dev": "train.jsonl", "batch_size": 8, "max_train_examples": 20}
+    tune("whole", **more)
+    with pytest.raises(Preempted):
+        tune("often", after(5), **more)
+    tune("often", **more)
+    assert same("whole", "often")
+
+
 def test_a_state_of_other_settings_or_a_damaged_one_is_not_gone_on_from(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -228,6 +228,64 @@ def tuned(folder: Path, files: dict[str, str], **more: Any) -> dict[str, Any]:
     return metrics | {"plan": plan}
 
 
+def scored(folder: Path, scale: float, shift: float) -> dict[str, str]:
+    """Texts whose score is a share of good words, in other units; some are longer than others."""
+    draw, rows = random.Random(0), []
+    for number in range(48):
+        kinds = ["good"] * (number % 5) + ["bad"] * (4 - number % 5)
+        text = " ".join([*draw.sample(kinds, 4), *draw.choices(WORDS[12:], k=draw.randint(0, 9))])
+        rows.append({"text": text, "score": scale * (number % 5) / 4 + shift})
+    folder.mkdir()
+    return {split: write(folder / f"{split}.jsonl", rows) for split in ("train", "dev")}
+
+
+@pytest.mark.parametrize("head", ["cls", "library"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_scores_are_trained_in_deviations_and_read_and_saved_as_they_are(
+    tmp_path: Path, architecture: str, head: Any
+) -> None:
+    settings = FinetuneConfig(**scored(tmp_path / "data", 100, 20), family="regression", head=head, max_length=32)
+    task = open_task(settings).with_training(range(20))
+    pretrained = open_pretrained(tiny_folder(tmp_path / "export", architecture), task, settings)
+    model: Any = task.load(pretrained, 0, CPU)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    expected = logits_of(task, model, pretrained.tokenizer)
+    task.save(model, pretrained.tokenizer, tmp_path / "model")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    again, tokenizer = open_task(settings).reload(tmp_path / "model", CPU)
+    assert_close(logits_of(task, again, tokenizer), expected, rtol=1e-4, atol=1e-2)
+    scores = torch.tensor(task.targets("train"))
+    mean, deviation = scores.mean(), scores.std(correction=0)
+    assert 20 < mean < 120
+    encoded = task.encode("train", tokenizer)
+    batch = collate(encoded.rows, 0, task.pad_values)
+    with torch.no_grad():
+        found = task.loss(model.eval(), batch, encoded.targets)
+        assert_close(found, ((again(**batch).logits[:, 0] - scores) / deviation).square().mean(), rtol=1e-3, atol=0)
+
+
+def test_one_score_for_all_that_are_drawn_is_no_division_by_zero(tmp_path: Path) -> None:
+    task = open_task(FinetuneConfig(**scored(tmp_path / "data", 0.3, 0.1), family="regression", max_length=32))
+    same = task.with_training(range(0, 15, 5))
+    same.load(open_pretrained(tiny_folder(tmp_path / "export", "bert"), same, same.settings), 0, CPU)
+    assert (same.center, same.spread) == (pytest.approx(0.1), 1)  # type: ignore[attr-defined]
+
+
+def test_units_of_scores_do_not_matter(tmp_path: Path) -> None:
+    """Windows, subset and early choice included: the same training, and each prediction in the file's units."""
+    found = []
+    tiny_folder(tmp_path / "export", "electra")
+    for name, scale, shift in (("a", 1.0, 0.0), ("b", 100.0, 300.0)):
+        files = scored(tmp_path / name, scale, shift)
+        more = {"long_text": "windows", "stride": 2, "max_length": 10, "max_train_examples": 40, "epochs": 3}
+        metrics = tuned(tmp_path / name, files, family="regression", export=tmp_path / "export", **more)
+        lines = (tmp_path / name / "task" / "predictions-dev.jsonl").read_text().splitlines()
+        answers = [(json.loads(line)["predicted"] - shift) / scale for line in lines]
+        figures = [metrics[f"finetune/classification/{figure}"] for figure in ("spearman", "mse")]
+        found.append([figures[0], figures[1] / scale**2, *answers])
+    assert_close(torch.tensor(found[1]), torch.tensor(found[0]), rtol=0, atol=1e-3)
+
+
 @pytest.mark.slow
 def test_scores_of_pairs_are_learned_and_read_alike_by_three_libraries(tmp_path: Path) -> None:
     files = pairs(tmp_path, ("sentence1", "sentence2", "score"), scores=True, count=320)
