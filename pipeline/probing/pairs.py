@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.base.errors import UserError
-from pipeline.tasks.formats.fields import text_of
+from pipeline.tasks.formats.fields import label_of, text_of
 from pipeline.tasks.formats.jsonl import read_json_lines
 
 GOOD_FIELDS, BAD_FIELDS = ("good", "sentence_good"), ("bad", "sentence_bad")
@@ -85,10 +85,6 @@ def read_files(paths: Sequence[Path]) -> list[PairSet]:
 
 def _pair(record: dict[str, Any], place: str, line: int, default: str) -> Pair:
     good, bad = text_of(record, GOOD_FIELDS, place), text_of(record, BAD_FIELDS, place)
-    if good == bad:
-        raise UserError(f"{place}: the good and the bad one are the same text: nothing can be preferred.")
-    field = next((name for name in PHENOMENON_FIELDS if name in record), None)
-    phenomenon = default if field is None else record[field]
-    if not isinstance(phenomenon, str) or not phenomenon.strip():
-        raise UserError(f"{place}: {field!r} is not a name: give a string, or leave the field out.")
-    return Pair(good, bad, phenomenon.strip(), line)
+    field = next((name for name in PHENOMENON_FIELDS if record.get(name) is not None), None)
+    phenomenon = default if field is None else label_of(record, (field,), place)
+    return Pair(good, bad, " ".join(phenomenon.split()), line)  # in tables of several kinds it is one line

@@ -6,7 +6,7 @@ Everything comes from the run's own records; where there are none the card says 
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.release.markdown import table
+from pipeline.release.markdown import as_text, table
 from pipeline.release.measured_tasks import task_failures, tasks_section
 from pipeline.release.records import Records
 
@@ -79,7 +79,9 @@ def _pairs(records: Records) -> str:
         more = f"\n\n… and {len(by) - SHOWN} more phenomena, all better." if len(by) > SHOWN else ""
         rows.append(_row("**all pairs**", one["overall"][records.name]))
         parts.append(
-            f"`{name}`, weakest first:\n\n" + table(("phenomenon", "pairs", "accuracy", "interval"), rows) + more
+            f"{as_text(f'`{name}`')}, weakest first:\n\n"
+            + table(("phenomenon", "pairs", "accuracy", "interval"), rows)
+            + more
         )
     return "\n\n".join(parts)
 
@@ -104,7 +106,7 @@ def _bias(records: Records) -> str:
         strongest = ", ".join(f"{word} {figures[records.name]['accuracy']:.2f}" for word, figures in by[:5])
         difference = f"{overall['mean_difference']:+.3f} nats (standard error {overall['standard_error']:.3f})"
         parts.append(
-            f"`{name}`: mean difference {difference}; strongest stereotypes: {strongest}.\n\n"
+            f"{as_text(f'`{name}`')}: mean difference {difference}; strongest stereotypes: {as_text(strongest)}.\n\n"
             + table(("pairs", "number", "share", "interval"), rows)
         )
     return "\n\n".join(parts)
@@ -185,4 +187,4 @@ def _failures(records: Records) -> str:
     ]
     if unmeasured:
         failures.append(f"{NOT}, so nothing is known: {', '.join(unmeasured)}.")
-    return "\n".join(f"- {failure}" for failure in failures) or "None was found by what was measured above."
+    return "\n".join(f"- {as_text(failure)}" for failure in failures) or "None was found by what was measured above."

@@ -40,9 +40,10 @@ def test_files_are_read_with_their_phenomena(tmp_path: Path) -> None:
     ("line", "wrong"),
     [
         ('{"good": "a"}', "bad"),
-        ('{"good": "a", "bad": "a"}', "the same text"),
         ('{"good": 3, "bad": "a"}', "good"),
-        ('{"good": "a", "bad": "b", "phenomenon": 7}', "is not a name"),
+        ('{"good": "a", "bad": "b", "phenomenon": 7.5}', "'phenomenon' is a number, not"),
+        ('{"good": "a", "bad": "b", "phenomenon": true}', "'phenomenon' is true or false, not"),
+        ('{"good": "a", "bad": "b", "phenomenon": " "}', "'phenomenon' is an empty string"),
         ('{"good": "a", ', "2"),
     ],
 )
@@ -52,6 +53,19 @@ def test_a_line_that_is_no_pair_is_told_with_its_number(tmp_path: Path, line: st
     with pytest.raises(UserError, match=wrong) as told:
         read_pairs(path)
     assert f"{path}:2" in str(told.value)
+
+
+def test_a_phenomenon_is_one_line_whatever_the_record_has(tmp_path: Path) -> None:
+    """null is no name, so the next field's or the file's is taken; a whole number is one; line breaks are spaces."""
+    pair = {"good": "a", "bad": "a"}  # equal texts are a pair too: a tie
+    records = [
+        pair | {"phenomenon": None, "UID": "blimp"},
+        pair | {"phenomenon": None},
+        pair | {"phenomenon": 7},
+        pair | {"phenomenon": " two\r\n\u2028 lines\t"},
+    ]
+    (tmp_path / "file.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert read_pairs(tmp_path / "file.jsonl").phenomena == ["blimp", "file", "7", "two lines"]
 
 
 def test_an_empty_file_and_an_unknown_probe(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.base.files import sha256_file, write_json
 from pipeline.base.run_folder import RunFolder
+from pipeline.release.markdown import table
 from pipeline.release.measured import BEGIN, END
 from pipeline.release.refresh import refresh_cards
 
@@ -59,6 +60,21 @@ def write_pairs(run: RunFolder, weights: str) -> None:
     bias["groups"] = {"male": figure(0.6), "female": figure(0.8)}
     networks = {"discriminator": {"weights": weights}}
     write_json(run.path / "evaluation-pairs.json", {"networks": networks, "sets": {"g": grammar, "b": bias}})
+
+
+def test_markup_in_names_is_text_of_the_card(folder: RunFolder) -> None:
+    """A name that spells the end of the measured part would cut it at the next refresh."""
+    write_pairs(folder, sha256_file(folder.export / "discriminator" / "model.safetensors"))
+    path = folder.path / "evaluation-pairs.json"
+    hostile = f"<b>a|b</b> & {END} `{END}`"
+    path.write_text(path.read_text().replace('"hard"', json.dumps(hostile)).replace('"nurse"', json.dumps(hostile)))
+    card = card_of(folder)
+    assert "| &lt;b>a\\|b&lt;/b> &amp; &lt;!-- measured: end --> `&lt;!--" in section(card, "Minimal pairs")
+    assert "strongest stereotypes: &lt;b>a|b&lt;/b> &amp; " in section(card, "Bias: gender and occupation")
+    assert "`g`: &lt;b>a|b" in section(card, "Known failures")
+    assert card.count(END) == 1
+    assert refresh_cards(folder) == []
+    assert table(("`a&b`", "a&lt;"), []).startswith("| `a&b` | a&amp;lt; |"), "in code an entity would be shown"
 
 
 def write_task(run: RunFolder, name: str, accuracy: float, **more: Any) -> None:
