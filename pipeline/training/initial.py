@@ -179,6 +179,12 @@ def _folder_rows(config: RunConfig, folder: HuggingFaceFolder, ours: Vocabulary,
 def _fill(
     views: Mapping[str, Tensor], state: dict[str, Tensor], rows: Sequence[int] | None, places: list[int], source: str
 ) -> Filled:
+    broken = sorted(name for name in views.keys() & state.keys() if not bool(state[name].isfinite().all()))
+    if broken:
+        raise UserError(
+            f"{source}: {len(broken)} of its tensors hold NaN or infinities, such as {broken[0]}. Take an earlier "
+            "checkpoint, or get the folder anew."
+        )
     try:
         return fill(views, state, rows, places)
     except ValueError as error:

@@ -131,6 +131,16 @@ def test_other_files_of_weights(pair: Pair, tmp_path: Path) -> None:
         assert report["sources"]["discriminator"]["unused"] == []
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(pair: Pair, tmp_path: Path, value: float) -> None:
+    def change(state: dict[str, Tensor], path: Path) -> None:
+        state["electra.encoder.layer.0.output.dense.bias"][3] = value
+        save_file(state, path / "model.safetensors")
+
+    with pytest.raises(UserError, match=r"broken: 1 of its tensors hold NaN.*layer\.0\.output\.dense\.bias"):
+        pair.start(rewritten(pair, tmp_path / "broken", change))
+
+
 def test_an_encoder_without_a_head(pair: Pair, tmp_path: Path) -> None:
     ElectraModel.from_pretrained(pair.folder / "discriminator").save_pretrained(tmp_path / "bare")
     save(word_piece(ROWS), tmp_path / "bare")
