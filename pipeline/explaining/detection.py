@@ -7,7 +7,7 @@ import torch
 
 from pipeline.explaining.tokens import Tokens, Window, framed, room_of, window_length, windows
 from pipeline.probing.networks import Folder, replaced_logits
-from pipeline.probing.scores import BATCH_TOKENS, Advance
+from pipeline.probing.scores import BATCH_TOKENS, Advance, require_finite
 from pipeline.tasks.batches import pad, token_batches
 
 
@@ -25,7 +25,9 @@ def replaced_probabilities(folder: Folder, model: Any, texts: Sequence[Tokens], 
         ids, attention = pad([framed(texts[owner], window) for owner, window in batch], folder.tokenizer.pad_token_id)
         with torch.no_grad():
             logits = model(input_ids=ids.to(device), attention_mask=attention.to(device)).logits
-        chances = torch.sigmoid(replaced_logits(folder, logits).double()).cpu()
+        odds = replaced_logits(folder, logits).double().cpu()
+        require_finite(odds[attention.bool()].tolist(), folder.where)
+        chances = torch.sigmoid(odds)
         for row, (owner, window) in zip(chances.tolist(), batch, strict=True):
             keep(result[owner], row, len(texts[owner].before), window)
             advance(window.last_kept - window.first_kept)

@@ -18,12 +18,13 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.task_sections import FieldsConfig
 from pipeline.explaining.attribution import WIDE_GAP
 from pipeline.explaining.candidates import Guesses, affordable, guess
-from pipeline.explaining.classifier import Classifier, Decision, decide, load_classifier, open_classifier
+from pipeline.explaining.classifier import WHERE, Classifier, Decision, decide, load_classifier, open_classifier
 from pipeline.explaining.detection import replaced_probabilities
 from pipeline.explaining.page import PARTS
 from pipeline.explaining.texts import Text, read_texts
 from pipeline.explaining.tokens import Tokens, tokenize, tokenize_together, window_length
 from pipeline.probing.networks import KINDS, Folder, Kind, load_network, open_folder
+from pipeline.probing.scores import require_finite
 from pipeline.tasks.text_task import KINDS_OF_TEXTS
 
 FORMAT = 1
@@ -64,8 +65,6 @@ def find_inputs(config: RunConfig) -> Inputs:
     for kind in KINDS:
         named = settings.discriminator if kind == "discriminator" else settings.generator
         path = Path(named) if named else RunFolder(Path(config.run_dir)).export / kind
-        if named and (path / kind / "config.json").is_file():
-            path = path / kind  # the export as a whole was named
         if named or path.exists():
             folders[kind] = open_folder(path, kind, "explain")
         else:
@@ -143,6 +142,8 @@ def _guess(
     queries = affordable(folder, each, budget)
     with Progress(len(queries), "tokens", "generator") as progress:
         guesses = guess(folder, model, each, queries, count, progress.advance)
+    asked = [one for row in guesses for one in row if one is not None]
+    require_finite((chance for one in asked for chance in (one.own, *(best[-1] for best in one.best))), folder.where)
     apart = False
     rows = iter([[_as_json(one) for one in row] for row in guesses])
     for entry, parts in zip(report["texts"], tokens, strict=True):
@@ -185,7 +186,10 @@ def _classify(
     model = load_classifier(classifier, device)
     with Progress(len(tokens), "texts", "classifier") as progress:
         for entry, parts in zip(report["texts"], tokens, strict=True):
-            entry["classification"] = _decision(classifier, decide(classifier, model, parts, steps), parts)
+            decision = decide(classifier, model, parts, steps)
+            ends = decision.attribution.at_text, decision.attribution.at_baseline
+            require_finite([*decision.outputs, *decision.attribution.values, *ends], f"{WHERE}: {classifier.path}")
+            entry["classification"] = _decision(classifier, decision, parts)
             progress.advance()
     wide = sum(entry["classification"]["warning"] is not None for entry in report["texts"])
     if wide:

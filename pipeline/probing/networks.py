@@ -4,6 +4,7 @@ Any folder of transformers with such a head. It is loaded whole or refused: a he
 that mean nothing.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pipeline.base.errors import UserError
+from pipeline.base.files import sha256_file
 from pipeline.tasks.pretrained import (
     WEIGHTS,
     check_vocabulary,
@@ -26,6 +28,8 @@ Kind = Literal["discriminator", "generator"]
 KINDS: tuple[Kind, ...] = ("discriminator", "generator")
 TAGS = {"original", "replaced"}
 """Labels of a token classifier that is a discriminator."""
+TOKENIZER_FILES = ("*token*.json", "vocab.*", "merges.txt", "*.model")
+"""What a tokenizer is made from, its settings and added tokens included."""
 WANTED = {
     "discriminator": "ElectraForPreTraining, or a token classifier with the labels original and replaced",
     "generator": "a masked language model (…ForMaskedLM)",
@@ -45,6 +49,11 @@ class Folder:
     """The config's section that names it, for messages."""
 
     @property
+    def where(self) -> str:
+        """The config's key and the path, for messages."""
+        return f"{self.section}.{self.kind}: {self.path}"
+
+    @property
     def positions(self) -> int | None:
         """Longest input, special tokens included; None where positions are rotary and nothing is known."""
         most = getattr(self.config, "max_position_embeddings", None)
@@ -55,14 +64,24 @@ class Folder:
         """sha256 of the weights (several files: of each)."""
         return pretrained_digest(self.path)
 
+    def tokenizer_digest(self) -> str:
+        """sha256 of the tokenizer's files, by their names and digests."""
+        files = sorted({file for pattern in TOKENIZER_FILES for file in self.path.glob(pattern)})
+        return hashlib.sha256("".join(f"{file.name} {sha256_file(file)}\n" for file in files).encode()).hexdigest()
+
     def describe(self) -> str:
         """Path and class."""
         return f"{self.path} ({(self.config.architectures or ['?'])[0]})"
 
 
 def open_folder(path: Path, kind: Kind, section: str = "evaluate") -> Folder:
-    """Config and tokenizer, and whether the folder has the head that `kind` needs. Raises UserError."""
+    """Config and tokenizer, and whether the folder has the head that `kind` needs. Raises UserError.
+
+    path: the network's folder, or the export as a whole.
+    """
     quiet_transformers()
+    if not (path / "config.json").is_file() and (path / kind / "config.json").is_file():
+        path = path / kind
     where = f"{section}.{kind}: {path}"
     if not (path / "config.json").is_file():
         raise UserError(
@@ -86,13 +105,12 @@ def open_folder(path: Path, kind: Kind, section: str = "evaluate") -> Folder:
 
 def load_network(folder: Folder, device: torch.device) -> Any:
     """The network in fp32 on the device, dropout off. Raises UserError where weights are missing."""
-    where = f"{folder.section}.{folder.kind}: {folder.path}"
-    model, report = from_folder(folder.path, folder.auto_class, where)
+    model, report = from_folder(folder.path, folder.auto_class, folder.where)
     missing = sorted(map(str, report["missing_keys"]))
     if missing:
         raise UserError(
-            f"{where} does not hold the whole {type(model).__name__}: {len(missing)} of its tensors are missing, "
-            f"{missing[0]} first. Scores of a head of random numbers would mean nothing."
+            f"{folder.where} does not hold the whole {type(model).__name__}: {len(missing)} of its tensors are "
+            f"missing, {missing[0]} first. Scores of a head of random numbers would mean nothing."
         )
     return model.eval().to(device)
 

@@ -12,7 +12,7 @@ from pipeline.base.progress import Progress
 from pipeline.probing.figures import Scored
 from pipeline.probing.networks import Folder, load_network
 from pipeline.probing.pairs import PairSet
-from pipeline.probing.scores import Ids, encode, score_texts
+from pipeline.probing.scores import Ids, encode, require_finite, score_texts
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def score_sets(
     model = load_network(folder, device)
     with Progress(sum(map(sum, encoded.own.values())), "tokens", f"scoring by the {folder.kind}") as progress:
         scores = score_texts(folder, model, encoded.own, progress.advance)
+    require_finite(scores.values(), folder.where)
     return {
         one.name: [
             Scored(pair, scores[good], scores[bad], good == bad)

@@ -4,7 +4,8 @@ A text's score is that of its own tokens; [CLS] and [SEP] are given to the netwo
 not depend on the batch it is in (to the rounding of fp32), and texts of the same tokens have the same score exactly.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from pipeline.base.errors import UserError
 from pipeline.probing.networks import Folder, replaced_logits
 from pipeline.tasks.batches import pad, token_batches
 
@@ -45,6 +47,15 @@ def score_texts(
     score = _pseudo_log_likelihoods if folder.kind == "generator" else _log_odds
     with torch.no_grad():
         return score(folder, model, own, advance, batch_tokens)
+
+
+def require_finite(values: Iterable[float], where: str) -> None:
+    """UserError for NaN and infinities, which compare with nothing. where: the network's key and folder."""
+    if not all(map(math.isfinite, values)):
+        raise UserError(
+            f"{where} gives numbers that are not finite: its weights are damaged, or its training went astray. Take an "
+            "earlier checkpoint, or get the folder anew."
+        )
 
 
 def _log_odds(

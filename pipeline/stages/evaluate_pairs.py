@@ -1,22 +1,23 @@
 """Stage evaluate on pairs of texts: which of the two do discriminator and generator prefer, by phenomenon.
 
-run_dir/evaluation-pairs.json holds all sets scored by the same weights; a set scored already is not scored again.
-run_dir/evaluation-pairs/SET.jsonl has both scores of each pair.
+run_dir/evaluation-pairs.json holds figures by set and network; a set that the same weights and tokenizer have scored is
+not scored again. run_dir/evaluation-pairs/SET.jsonl has both scores of each pair. Other folders than this run's export
+stand there under a name with their weights' digest, so that none takes another's place.
 """
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json, write_json
+from pipeline.base.files import write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker, start_run
 from pipeline.probing.figures import Scored, metrics_of, summarise, table
-from pipeline.probing.networks import KINDS, Folder, Kind, open_folder
+from pipeline.probing.known import Facts, Summary, of_networks, read_known, summary_of, united, with_others
+from pipeline.probing.networks import KINDS, Folder, open_folder
 from pipeline.probing.pairs import PairSet, read_files
 from pipeline.probing.probes import make_probes
 from pipeline.probing.score_sets import encode_sets, prediction_rows, score_sets
@@ -31,23 +32,26 @@ PREDICTIONS = "evaluation-pairs"
 
 def run(config: RunConfig) -> None:
     """Scores the sets, prints a table each, writes figures and scores. Raises UserError."""
-    folder, sets, networks = RunFolder(Path(config.run_dir)), _read_sets(config), _find_networks(config)
+    folder, sets = RunFolder(Path(config.run_dir)), _read_sets(config)
+    networks = {_label(one, folder): one for one in _find_networks(config)}
     result = folder.path / RESULT
-    facts: dict[str, dict[str, str]] = {one.kind: _facts(one) for one in networks}
-    known = _known_sets(result, facts)
-    wanted = [one for one in sets if not _is_done(folder, one, known)]
-    encoded = {network.kind: encode_sets(network, wanted) for network in networks}
+    facts = {label: _facts(one) for label, one in networks.items()}
+    all_facts, known = read_known(result, facts)
+    left = {label: [one for one in sets if not _is_done(folder, one, known, label)] for label in networks}
+    encoded = {label: encode_sets(network, left[label]) for label, network in networks.items()}
+    names = {one.name for ones in left.values() for one in ones}
+    wanted = [one for one in sets if one.name in names]
     device = prepare_device(config)
     setup_logging(folder if wanted else None)
     _say_what_is_missing(networks)
     if wanted:
-        with start_run(config, "evaluate-pairs", folder, _parents(folder, networks)) as tracker:
-            scored = {one.kind: score_sets(one, wanted, encoded[one.kind], device) for one in networks}
-            known |= {one.name: _written(one, scored, folder) for one in wanted}
-            write_json(result, {"networks": facts, "sets": known})
-            _track(tracker, folder, wanted, known)
+        with start_run(config, "evaluate-pairs", folder, _parents(folder, facts)) as tracker:
+            scored = {n: score_sets(networks[n], ones, encoded[n], device) for n, ones in left.items() if ones}
+            known |= {one.name: _written(one, scored, folder, known) for one in wanted}
+            write_json(result, {"networks": all_facts, "sets": known})
+            _track(tracker, folder, wanted, {one.name: of_networks(known[one.name], facts) for one in wanted})
     for one in sets:
-        get_logger().info(table(one.name, known[one.name]))
+        get_logger().info(table(one.name, of_networks(known[one.name], facts)))
     refresh_cards(folder)
     get_logger().info(f"{'written' if wanted else 'scored already'}: {result}")
 
@@ -89,23 +93,20 @@ def _find_networks(config: RunConfig) -> list[Folder]:
     return networks
 
 
-def _facts(folder: Folder) -> dict[str, str]:
-    return {"path": str(folder.path), "class": (folder.config.architectures or ["?"])[0], "weights": folder.digest()}
+def _label(network: Folder, folder: RunFolder) -> str:
+    """Its kind for this run's own export; of other folders, which may be many, also the beginning of their digest."""
+    own = network.path.resolve() == (folder.export / network.kind).resolve()
+    return network.kind if own else f"{network.kind}-{network.digest()[:8]}"
 
 
-def _known_sets(result: Path, facts: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Sets scored by the same weights before; none where the file is of others, or damaged."""
-    try:
-        before = read_json(result)
-        same = {k: v["weights"] for k, v in before["networks"].items()} == {k: v["weights"] for k, v in facts.items()}
-        return dict(before["sets"]) if same else {}
-    except (UserError, KeyError, TypeError, AttributeError, ValueError):
-        return {}
+def _facts(folder: Folder) -> Facts:
+    name = (folder.config.architectures or ["?"])[0]
+    digests = {"weights": folder.digest(), "tokenizer": folder.tokenizer_digest()}
+    return {"path": str(folder.path), "class": name} | digests
 
 
-def _is_done(folder: RunFolder, one: PairSet, known: dict[str, Any]) -> bool:
-    done = known.get(one.name)
-    return isinstance(done, dict) and done.get("sha256") == one.sha256 and _predictions(folder, one.name).is_file()
+def _is_done(folder: RunFolder, one: PairSet, known: Mapping[str, Summary], label: str) -> bool:
+    return label in summary_of(one, known).get("overall", {}) and _predictions(folder, one.name).is_file()
 
 
 def _predictions(folder: RunFolder, name: str) -> Path:
@@ -113,28 +114,32 @@ def _predictions(folder: RunFolder, name: str) -> Path:
     return folder.path / PREDICTIONS / f"{plain}.jsonl"
 
 
-def _written(one: PairSet, scored: Mapping[Kind, Mapping[str, list[Scored]]], folder: RunFolder) -> dict[str, Any]:
-    """The summary of a set, the scores of whose pairs are written."""
-    by_network: dict[str, list[Scored]] = {kind: ones[one.name] for kind, ones in scored.items()}
-    write_predictions(_predictions(folder, one.name), prediction_rows(one, by_network))
-    return summarise(one, by_network)
+def _written(
+    one: PairSet, scored: Mapping[str, Mapping[str, list[Scored]]], folder: RunFolder, known: Mapping[str, Summary]
+) -> Summary:
+    """The summary of a set, the scores of whose pairs are written; what other networks made of it stays in both."""
+    by_network = {label: ones[one.name] for label, ones in scored.items() if one.name in ones}
+    before, path = summary_of(one, known), _predictions(folder, one.name)
+    others = before.get("overall", {}).keys() - by_network.keys()
+    write_predictions(path, with_others(prediction_rows(one, by_network), path, others))
+    return united(before, summarise(one, by_network))
 
 
-def _say_what_is_missing(networks: list[Folder]) -> None:
-    for network in networks:
-        get_logger().info(f"{network.kind}: {network.describe()}")
+def _say_what_is_missing(networks: Mapping[str, Folder]) -> None:
+    for label, network in networks.items():
+        get_logger().info(f"{label}: {network.describe()}")
     for kind in KINDS:
-        if kind not in {network.kind for network in networks}:
+        if kind not in {network.kind for network in networks.values()}:
             get_logger().info(f"{kind}: none in this run's export, so it is left out (set evaluate.{kind} to have one)")
 
 
-def _parents(folder: RunFolder, networks: list[Folder]) -> dict[str, str]:
+def _parents(folder: RunFolder, facts: Mapping[str, Facts]) -> dict[str, str]:
     """Runs and digests that the scores come from."""
-    return run_tags(folder) | {f"{network.kind}_sha256": network.digest() for network in networks}
+    return run_tags(folder) | {f"{label}_sha256": fact["weights"] for label, fact in facts.items()}
 
 
-def _track(tracker: Tracker, folder: RunFolder, sets: list[PairSet], known: dict[str, Any]) -> None:
+def _track(tracker: Tracker, folder: RunFolder, sets: list[PairSet], summaries: Mapping[str, Summary]) -> None:
     for one in sets:
-        tracker.metrics(0, metrics_of(one.name, known[one.name]))
+        tracker.metrics(0, metrics_of(one.name, summaries[one.name]))
         tracker.artifact(_predictions(folder, one.name))
     tracker.artifact(folder.path / RESULT)

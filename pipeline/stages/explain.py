@@ -26,7 +26,7 @@ def run(config: RunConfig) -> None:
     setup_logging(folder)
     with start_run(config, "explain", folder, _parents(inputs)) as tracker:
         report = make_report(config, inputs, device)
-        write_atomic(data, json.dumps(report, ensure_ascii=False) + "\n")
+        write_atomic(data, json.dumps(report, ensure_ascii=False, allow_nan=False) + "\n")
         write_atomic(page, render(report))
         tracker.artifact(data)
         tracker.artifact(page)

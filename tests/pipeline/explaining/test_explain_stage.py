@@ -245,6 +245,29 @@ def test_a_classifier_without_its_weights_is_refused(tmp_path: Path) -> None:
         explain.run(explain_config(tmp_path, text="a", classifier=path))
 
 
+@pytest.mark.parametrize(
+    ("network", "tensor", "value"),
+    [
+        ("discriminator", "discriminator_predictions.dense_prediction.weight", "inf"),
+        ("generator", "generator_predictions.dense.bias", "nan"),
+        ("classifier", "classifier.out_proj.bias", "nan"),
+    ],
+)
+def test_a_network_whose_numbers_are_not_finite_is_refused(
+    tmp_path: Path, network: str, tensor: str, value: str
+) -> None:
+    """JSON has no NaN, and the sigmoid of an infinity looks like a sure answer."""
+    from safetensors.torch import load_file, save_file
+
+    path = all_folders(tmp_path)[network]
+    tensors = load_file(path / "model.safetensors")
+    tensors[tensor].view(-1)[0] = float(value)
+    save_file(tensors, path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=f"^explain\\.{network}: {path} gives numbers that are not finite"):
+        explain.run(explain_config(tmp_path, text="the good film", **{network: path}))
+    assert not (tmp_path / "run" / "explain.json").exists()
+
+
 def test_the_plan_writes_nothing(tmp_path: Path) -> None:
     folders = all_folders(tmp_path)
     rows: dict[str, Any] = dict(explain.plan(explain_config(tmp_path, text="the film", **folders)))
