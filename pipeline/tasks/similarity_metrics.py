@@ -3,6 +3,7 @@
 Price: a search compares every query with every text of the split, in chunks.
 """
 
+import re
 from collections.abc import Sequence
 
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -52,7 +53,9 @@ def retrieval_metrics(pairs: Sequence[tuple[str, str, bool]], first: Tensor, sec
 
 
 def overlap(pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """Cosine of the counts of words of each pair, case aside."""
+    """Cosine of the counts of words of each pair, case aside; 0 where a text has none."""
+    if not any(re.search(_WORDS, text) for pair in pairs for text in pair):
+        return [0.0] * len(pairs)  # scikit-learn counts nothing without a word
     counter = CountVectorizer(token_pattern=_WORDS)
     counts = normalize(counter.fit_transform([text for pair in pairs for text in pair]))
     return [float(value) for value in counts[0::2].multiply(counts[1::2]).sum(axis=1).A1]

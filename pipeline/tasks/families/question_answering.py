@@ -265,7 +265,8 @@ def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
             )
         for answer, start in zip(answers, starts, strict=True):
             _check(answer, start, context, place)
-        examples.append(Example(line, str(record.get("id", line)), question, context, answers, starts))
+        key = record.get("id")
+        examples.append(Example(line, str(line if key is None else key), question, context, answers, starts))
     return examples
 
 

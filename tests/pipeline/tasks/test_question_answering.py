@@ -109,6 +109,12 @@ def test_right_outputs_give_full_marks(tmp_path: Path, answerless: bool) -> None
     assert [row["predicted"] for row in shown] == [(row["answers"] or [""])[0] for row in shown]
 
 
+def test_a_question_without_an_id_has_its_line(tmp_path: Path) -> None:
+    keys = [{"id": None}, {"id": 0}, {}]
+    task = opened(tmp_path, [record("the plot", "w1 w2 w3", "w2") | key for key in keys])
+    assert [example.key for example in task.examples["train"]] == ["1", "0", "3"]
+
+
 def test_without_answerless_questions_one_is_always_given(tmp_path: Path) -> None:
     task = opened(tmp_path, [record("the plot", "w1 w2 w3", "w2")])
     encoded = task.encode("dev", tiny_tokenizer())

@@ -169,6 +169,7 @@ def test_correlations_and_overlap() -> None:
     assert overlap(
         [("A cat", "a cat"), ("a cat", "dogs"), ("\u5929\u6c14", "\u5929\u7a7a"), ("...", "x")]
     ) == pytest.approx([1, 0, 0.5, 0])
+    assert overlap([("!!", "?? ..."), ("\u3002", "!")]) == [0, 0]
 
 
 def test_scores_are_scaled_by_the_training_range_and_csv_is_read(tmp_path: Path) -> None:
