@@ -22,6 +22,8 @@ class FieldsConfig(Section):
     """List of tokens; for CoNLL files the number of the column, from 0 (negative: from the end)."""
     tags: str | None = None
     """List of IOB2 tags; for CoNLL files the number of the column."""
+    tag_names: tuple[str, ...] | None = None
+    """What tags that are numbers stand for, from 0: [O, B-PER, I-PER]."""
     question: str | None = None
     """Question."""
     context: str | None = None

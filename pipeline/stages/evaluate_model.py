@@ -38,7 +38,10 @@ class Reading:
     def of(cls, finished: Finished, data: Path, digest: str) -> "Reading":
         """digest: file_digest(data)."""
         settings = finished.settings
-        read: dict[str, Any] = {"format": settings.format, "fields": settings.fields.model_dump(exclude_none=True)}
+        read: dict[str, Any] = {
+            "format": settings.format,
+            "fields": settings.fields.model_dump(mode="json", exclude_none=True),
+        }
         read |= {key: getattr(settings, key) for key in READING}
         facts = {
             "name": settings.name,

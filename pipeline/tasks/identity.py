@@ -62,6 +62,8 @@ def already_done(config: RunConfig, target: Path) -> bool:
 def comparable(config: RunConfig) -> dict[str, Any]:
     """The settings that the result depends on; of a settled config (recipe.py), but for an export that is gone."""
     values = config.finetune.model_dump(mode="json", exclude={*_PLACES, *_INDIFFERENT})
+    if values["fields"]["tag_names"] is None:
+        del values["fields"]["tag_names"]  # results that are older than the key are without it
     if values["select"] == family_class(config.finetune.family).selection:
         values["select"] = None
     values = {key: value for key, value in values.items() if value is not None or key not in RATES}

@@ -20,6 +20,8 @@ class Names(tuple[str, ...]):
 
     key = ""
     """The key of finetune.fields that says another."""
+    numbered: tuple[str, ...] = ()
+    """What whole numbers in the field stand for, from 0."""
 
 
 def choices(fields: FieldsConfig, key: str, usual: Sequence[str]) -> Names:
@@ -27,6 +29,8 @@ def choices(fields: FieldsConfig, key: str, usual: Sequence[str]) -> Names:
     named = getattr(fields, key)
     names = Names((named,) if named else usual)
     names.key = key
+    if key == "tags":
+        names.numbered = fields.tag_names or ()
     return names
 
 
@@ -55,13 +59,17 @@ def text_of(record: dict[str, Any], fields: Sequence[str], place: str, *, blank:
 
 
 def label_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
-    """The record's label as text: a string without the space around it, or a whole number (1 and "1" are the same).
+    """The record's label as text: a string without the space around it, a whole number, or true or false.
 
-    Raises UserError.
+    1, 1.0 and "1" are the same label, and so are true and "true". Raises UserError.
     """
     field = field_of(record, fields, place)
     label = record[field]
-    if isinstance(label, bool) or not isinstance(label, int | str):
+    if isinstance(label, bool):
+        return "true" if label else "false"
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    if not isinstance(label, int | str):
         raise UserError(f"{place}: {field!r} is {kind_of(label)}, not a string or a whole number.")
     text = str(label).strip()
     if not text:
@@ -87,17 +95,35 @@ def score_of(record: dict[str, Any], names: Sequence[str], place: str) -> float:
 
 
 def strings_of(record: dict[str, Any], fields: Sequence[str], place: str) -> list[str]:
-    """A list of strings; a string (of a CSV or TSV file) is split at spaces. Raises UserError."""
+    """A list of strings; a string (of a CSV or TSV file) is split at spaces. Raises UserError.
+
+    Tags may be numbers of finetune.fields.tag_names.
+    """
     field = field_of(record, fields, place)
     values = record[field]
     if isinstance(values, str):
         values = values.split()
     if not isinstance(values, list):
         raise UserError(f"{place}: {field!r} is {kind_of(values)}, not a list of strings.")
-    for number, value in enumerate(values, start=1):
-        if not isinstance(value, str):
-            raise UserError(f"{place}: {field!r} holds {kind_of(value)} (its item {number}), not strings only.")
-    return values
+    names = fields if isinstance(fields, Names) else Names(fields)
+    return [_string_of(value, names, f"{place}: {field!r}", number) for number, value in enumerate(values, start=1)]
+
+
+def _string_of(value: Any, names: Names, place: str, number: int) -> str:
+    """An item of a list of strings; `number` is its place from 1."""
+    if names.numbered and (type(value) is int or (isinstance(value, str) and value.isdecimal())):
+        if not 0 <= int(value) < len(names.numbered):
+            last = len(names.numbered) - 1
+            raise UserError(
+                f"{place} holds {value} (its item {number}), but finetune.fields.tag_names names 0 to {last}."
+            )
+        return names.numbered[int(value)]
+    if not isinstance(value, str):
+        hint = ""
+        if names.key == "tags" and type(value) is int:
+            hint = " Name what the numbers stand for, from 0: finetune.fields.tag_names=[O, B-PER, ...]."
+        raise UserError(f"{place} holds {kind_of(value)} (its item {number}), not strings only.{hint}")
+    return value
 
 
 def check_characters(text: str, field: str, place: str) -> None:

@@ -9,9 +9,10 @@ import pytest
 from sklearn.metrics import accuracy_score
 
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.task_sections import FinetuneConfig
+from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
 from pipeline.base.tracking import read_run_id
 from pipeline.command import main
+from pipeline.stages.evaluate_model import Reading
 from pipeline.tasks.finished import open_finished
 from tests.pipeline.tasks.evaluated_folders import LABELS, pipeline_answers, write_file, write_task
 
@@ -56,6 +57,13 @@ def test_figures_are_the_librarys_and_the_same_again_does_nothing(
     windows = json.loads(result.read_text())
     assert windows["cut"] == 0 < found["cut"]
     assert windows["metrics"]["loss"] != found["metrics"]["loss"]
+
+
+def test_names_of_tags_are_kept_as_they_are_compared(task: Path, tmp_path: Path) -> None:
+    given = FinetuneConfig(fields=FieldsConfig(tag_names=("O", "B-PER")))
+    data = write_file(tmp_path / "new.jsonl", 1)
+    reading = Reading.of(open_finished(task, given, (), data), data, "digest")
+    assert json.loads(json.dumps(reading.facts)) == reading.facts
 
 
 def test_a_moved_folder_keeps_its_results_beside_it(task: Path, tmp_path: Path) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
 from pipeline.tasks.families.base import open_task
+from pipeline.tasks.identity import comparable
 
 GOOD = "# sentence 1\nAda B-PER\nran O\n\nin O\nRome B-LOC\n"
 
@@ -52,6 +54,20 @@ def test_iob1_is_read_as_the_iob2_that_it_means(tmp_path: Path) -> None:
     said = "1 texts, 7 words (LOC 2, PER 2); 3 I- tags that continue nothing, read as beginnings"
     assert dict(task.describe())["train"] == said
     assert task.metrics("dev", [iob2])["accuracy"] == task.baseline("dev")["accuracy"] == 1
+
+
+def test_tags_that_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"tokens": ["Ada", "ran"], "ner_tags": [1, 0]}) + "\n")
+    files = [f"finetune.{split}={path}" for split in ("train", "dev")]
+    run = load_config(None, ["finetune.family=tagging", "finetune.fields.tag_names=[O, B-PER]", *files])
+    assert open_task(run.finetune).examples["dev"][0].tags == ["B-PER", "O"]
+    unnamed = load_config(None, ["finetune.family=tagging", *files])
+    with pytest.raises(UserError, match=r"a\.jsonl:1: 'ner_tags' holds a number .* finetune\.fields\.tag_names="):
+        open_task(unnamed.finetune)
+    # A result depends on the names, and one that is older than the key is still that of a config without them.
+    assert comparable(run)["finetune.fields"]["tag_names"] == ["O", "B-PER"]
+    assert "tag_names" not in comparable(unnamed)["finetune.fields"]
 
 
 @pytest.mark.parametrize("fields", [{"tags": 1}, {"tags": "1", "tokens": 0}, {"tokens": -3, "tags": "-2"}])

@@ -22,7 +22,7 @@ BAD_LINES = {
     "surrogate": (b'{"text": "\\ud83d", "label": 1}', "half of a surrogate pair"),
     "no label": (b'{"text": "a"}', "no 'label'; the record has 'text'. Name it by finetune.fields.label."),
     "float label": (b'{"text": "a", "label": 1.5}', "'label' is a number, not a string or a whole number"),
-    "bool label": (b'{"text": "a", "label": true}', "'label' is true or false"),
+    "bool label": (b'{"text": "a", "label": true}', "the label 'true' does not occur in"),
     "empty label": (b'{"text": "a", "label": " "}', "'label' is an empty string"),
 }
 

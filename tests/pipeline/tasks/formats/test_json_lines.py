@@ -63,6 +63,42 @@ def test_half_of_a_surrogate_pair_is_refused_wherever_it_stands(tmp_path: Path, 
         next(records)
 
 
+@pytest.mark.parametrize(
+    ("value", "label"),
+    [(" neg ", "neg"), (1, "1"), (1.0, "1"), (-0.0, "0"), ("1.0", "1.0"), (True, "true"), (False, "false")],
+)
+def test_labels_as_text(value: object, label: str) -> None:
+    assert label_of({"label": value}, ("label",), "f:1") == label
+
+
+@pytest.mark.parametrize("value", [1.5, float("inf"), float("nan"), None, ["x"]])
+def test_what_is_no_label(value: object) -> None:
+    with pytest.raises(UserError, match=r"f:1: 'label' is .*, not a string or a whole number"):
+        label_of({"label": value}, ("label",), "f:1")
+
+
+def test_tags_may_be_numbers_of_names() -> None:
+    names = choices(FieldsConfig(tag_names=("O", "B-PER", "I-PER")), "tags", ("tags",))
+    for tags in ([0, 1, 2], "0 1 2", ["O", 1, "I-PER"]):
+        assert strings_of({"tags": tags}, names, "f:1") == ["O", "B-PER", "I-PER"]
+    for number in (3, -100, "3"):
+        with pytest.raises(UserError) as told:
+            strings_of({"tags": ["O", number]}, names, "f:1")
+        said = f"f:1: 'tags' holds {number} (its item 2), but finetune.fields.tag_names names 0 to 2."
+        assert str(told.value) == said
+    for wrong in (True, 1.5, None):
+        with pytest.raises(UserError, match=r"\(its item 1\), not strings only\.$"):
+            strings_of({"tags": [wrong]}, names, "f:1")
+    with pytest.raises(UserError) as told:
+        strings_of({"tags": [0]}, choices(FieldsConfig(), "tags", ("tags",)), "f:1")
+    assert str(told.value) == (
+        "f:1: 'tags' holds a number (its item 1), not strings only. Name what the numbers stand for, from 0: "
+        "finetune.fields.tag_names=[O, B-PER, ...]."
+    )
+    words = choices(FieldsConfig(tag_names=("O",)), "tokens", ("tokens",))
+    assert strings_of({"tokens": ["0", "7"]}, words, "f:1") == ["0", "7"]
+
+
 def test_fields_of_other_names() -> None:
     record = {"body": "a b", "kind": 3, "words": ["a", ""]}
     fields = FieldsConfig(text="body", label="kind")
