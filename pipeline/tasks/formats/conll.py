@@ -11,20 +11,34 @@ from typing import Any
 
 from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FieldsConfig
-from pipeline.tasks.formats.files import read_text
+from pipeline.tasks.formats.files import bare_suffix, read_text
 
 TOKENS, TAGS, LINES = "tokens", "tags", "token_lines"
 """Fields of the records: the tokens, their tags, and the line that each is on."""
 _TAG = re.compile(r"O|[A-Z]-\S+")
+_BESIDES = re.compile(r"\d+[-.]\d+")
+"""Numbers in CoNLL-U of what is not one word: several that are written as one, or one that is not written."""
 
 
 def read_conll(path: Path, fields: FieldsConfig) -> Iterator[tuple[int, dict[str, Any]]]:
     """Sentences as {"tokens", "tags", "token_lines"}, with the line (from 1) of their first token.
 
-    Columns are counted from 0, negative ones from the end; by default the first holds tokens and the last tags. Raises
-    UserError, also for a line of more or fewer columns than the one before: the columns would not mean the same.
+    Columns are counted from 0, negative ones from the end; by default the first holds tokens (in CoNLL-U, which numbers
+    them there, the second) and the last tags. Raises UserError, also for tokens that are such numbers in another file,
+    and for a line of more or fewer columns than the one before: the columns would not mean the same.
     """
-    chosen = (_column(fields.tokens, 0, "tokens"), _column(fields.tags, -1, "tags"))
+    tokens, tags = _column(fields.tokens, 0, "tokens"), _column(fields.tags, -1, "tags")
+    found = list(_sentences(path, (tokens, tags)))
+    universal = bare_suffix(path) == ".conllu"
+    if fields.tokens is None and _numbers([record[TOKENS] for _, record in found], universal):
+        if not universal:
+            raise UserError(f"{path}:{found[0][0]}: column 0 holds token numbers: set finetune.fields.tokens=1.")
+        found = list(_sentences(path, (1, tags)))
+    yield from found
+
+
+def _sentences(path: Path, chosen: tuple[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Records by the columns of tokens and tags. Raises UserError."""
     width: int | None = None
     rows: list[tuple[int, str, str]] = []
     for line, text in enumerate(read_text(path).split("\n"), start=1):
@@ -41,6 +55,13 @@ def read_conll(path: Path, fields: FieldsConfig) -> Iterator[tuple[int, dict[str
         rows.append((line, columns[chosen[0]], columns[chosen[1]]))
     if rows:
         yield _record(rows)
+
+
+def _numbers(sentences: list[list[str]], single: bool) -> bool:
+    """Whether each sentence counts 1, 2, 3, ...; `single`: also where none has two words, and "1" may be one."""
+    words = [[token for token in tokens if not _BESIDES.fullmatch(token)] for tokens in sentences]
+    counted = all(found == [str(number) for number in range(1, len(found) + 1)] for found in words)
+    return counted and (single or any(len(found) > 1 for found in words))
 
 
 def _columns(text: str) -> list[str]:

@@ -6,6 +6,7 @@ quoting, as IANA registers it and GLUE's files are written: quotes are text, and
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,6 @@ def _quoted_rows(path: Path) -> _Rows:
 
 
 def _plain_rows(path: Path) -> _Rows:
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
-        if text.strip("\r "):
-            yield line, text.removesuffix("\r").split("\t")
+    for line, text in enumerate(re.split(r"\r\n|\r|\n", read_text(path)), start=1):
+        if text.strip(" "):
+            yield line, text.split("\t")

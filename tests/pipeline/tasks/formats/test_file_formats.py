@@ -56,6 +56,14 @@ def test_tsv_takes_quotes_as_text(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_of_any_line_end(tmp_path: Path, end: str) -> None:
+    rows = [(2, {"text": "a", "label": "x"}), (4, {"text": "b", "label": ""})]
+    for name, mark in (("a.tsv", "\t"), ("a.csv", ",")):
+        lines = ("text,label", "a,x", "", "b,")
+        assert read(tmp_path / name, end.join(lines).replace(",", mark)) == rows
+
+
 CONLL = """-DOCSTART- -X- O O
 
 # id = 1
@@ -79,6 +87,29 @@ def test_conll_columns_comments_and_docstart(tmp_path: Path) -> None:
         (1, {"tokens": ["New York", " "], "tags": ["B-LOC", "I-LOC"], "token_lines": [1, 2]}),
         (5, {"tokens": ["x"], "tags": ["O"], "token_lines": [5]}),
     ]
+
+
+NUMBERED = "# sent_id = 1\n1\tNew\tB-LOC\n2-3\tYorker\t_\n2\tYork\tI-LOC\n3\ter\tO\n\n1\tx\tO\n"
+
+
+def test_numbers_of_tokens_are_not_read_as_tokens(tmp_path: Path) -> None:
+    """CoNLL-U numbers its words in the first column, and so do Universal NER's files."""
+    for name in ("a.conllu", "a.CoNLLU.gz"):
+        sentences = [record["tokens"] for _, record in read(tmp_path / name, NUMBERED)]
+        assert sentences == [["New", "Yorker", "York", "er"], ["x"]]
+    with pytest.raises(UserError) as told:
+        read(tmp_path / "a.iob2", NUMBERED)
+    said = "column 0 holds token numbers: set finetune.fields.tokens=1."
+    assert str(told.value) == f"{tmp_path / 'a.iob2'}:2: {said}"
+    assert read(tmp_path / "a.iob2", NUMBERED, fields=FieldsConfig(tokens="1"))[1][1]["tokens"] == ["x"]
+    assert read(tmp_path / "a.iob2", NUMBERED, fields=FieldsConfig(tokens="0"))[1][1]["tokens"] == ["1"]
+
+
+@pytest.mark.parametrize("content", ["1 O\n\n1 O\n", "1 O\n2 O\n\n7 O\n", "1 O\n2 O\n\nx O\n"])
+def test_tokens_may_be_numbers(tmp_path: Path, content: str) -> None:
+    words = [word for _, record in read(tmp_path / "a.conll", content) for word in record["tokens"]]
+    assert words == content.replace("O", "").split()
+    assert read(tmp_path / "a.conllu", "Ada O\n") == [(1, {"tokens": ["Ada"], "tags": ["O"], "token_lines": [1]})]
 
 
 SQUAD = {
