@@ -54,9 +54,9 @@ class Regression(SequenceTask):
         return cls(settings, examples)
 
     def describe(self) -> list[tuple[str, str]]:
-        """Examples of each split and the range of their scores."""
+        """Fields, examples of each split and the range of their scores."""
         kind = "pairs" if self.paired else "texts"
-        rows = []
+        rows = super().describe()
         for split in self.splits:
             scores = self.targets(split)
             spread = f"scores {min(scores):g} to {max(scores):g}, mean {sum(scores) / len(scores):.3g}"
