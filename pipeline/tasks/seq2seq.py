@@ -63,7 +63,8 @@ class Generation(Task):
     def open(
         cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
     ) -> "Generation":
-        """UserError for a record without source or target, a blank one, or a file without records."""
+        """UserError for windows, a record without source or target, a blank one, or a file without records."""
+        refuse_windows(settings)
         return cls(settings, {split: _read(path, settings) for split, path in files.items()})
 
     def describe(self) -> list[tuple[str, str]]:
@@ -98,8 +99,7 @@ class Generation(Task):
         """The family's metrics, and what belongs beside them: signatures, tokenizers."""
 
     def check(self, pretrained: Pretrained) -> None:
-        """UserError for windows, and for targets beyond the decoder's positions, of which the first token takes one."""
-        refuse_windows(self.settings)
+        """UserError for targets beyond the decoder's positions, of which the first token takes one."""
         positions, wanted = pretrained.config.max_position_embeddings, self.settings.max_target_length
         if pretrained.config.model_type != "modernbert" and positions < wanted + 1:
             raise UserError(

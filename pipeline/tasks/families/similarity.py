@@ -82,7 +82,8 @@ class Similarity(Task):
     def open(
         cls, settings: FinetuneConfig, files: Mapping[str, Path], labels: Sequence[str] | None = None
     ) -> "Similarity":
-        """UserError for a record without text or score, a file without records, or all training scores the same."""
+        """UserError for windows, a record without text or score, an empty file, or all training scores the same."""
+        refuse_windows(settings)
         task = cls(settings, {split: _read(path, settings) for split, path in files.items()})
         if "train" in files and task.low == task.high:
             raise UserError(f"{files['train']}: every score is {task.low:g}; a similarity is learned from several.")
@@ -107,8 +108,7 @@ class Similarity(Task):
         return {RANGE: [self.low, self.high]}
 
     def check(self, pretrained: Pretrained) -> None:
-        """UserError for windows, and where finetune.select is a figure of search, and dev has no pair to be found."""
-        refuse_windows(self.settings)
+        """UserError where finetune.select is a figure of search, and dev has no pair to be found."""
         dev = self.examples.get("dev", [])
         if self.selection in SEARCHED and not any(example.score >= self.relevant for example in dev):
             raise UserError(

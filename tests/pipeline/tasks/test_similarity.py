@@ -195,7 +195,7 @@ def test_a_pair_is_cut_once_and_windows_are_refused(tmp_path: Path) -> None:
     assert dict(task.describe())["fields"] == "text = query, pair = passage, label = score"
     read_whole = settings(tmp_path, long_text="windows")
     with pytest.raises(UserError, match=r"finetune\.long_text windows: the family similarity reads the beginning"):
-        open_pretrained(export, open_task(read_whole), read_whole)
+        open_task(read_whole)
 
 
 @pytest.mark.parametrize(
