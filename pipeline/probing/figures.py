@@ -89,10 +89,11 @@ def metrics_of(name: str, summary: Mapping[str, Any]) -> dict[str, float]:
     """For MLflow: evaluate/pairs/SET/NETWORK/accuracy, and by phenomenon; bias: stereotype_share, mean_difference."""
     named: dict[str, float] = {}
     share = "stereotype_share" if summary["kind"] == "bias" else "accuracy"
+    (part_of_set,), parts = _parts([name]), _parts(list(summary["phenomena"]))
     for network, overall in summary["overall"].items():
-        prefix = f"evaluate/pairs/{_parts([name])[0]}/{network}"
+        prefix = f"evaluate/pairs/{part_of_set}/{network}"
         named |= {f"{prefix}/{share}": overall["accuracy"], f"{prefix}/mean_difference": overall["mean_difference"]}
-        for part, by in zip(_parts(list(summary["phenomena"])), summary["phenomena"].values(), strict=True):
+        for part, by in zip(parts, summary["phenomena"].values(), strict=True):
             named[f"{prefix}/{part}/{share}"] = by[network]["accuracy"]
     return named
 

@@ -33,9 +33,8 @@ PREDICTIONS = "evaluation-pairs"
 def run(config: RunConfig) -> None:
     """Scores the sets, prints a table each, writes figures and scores. Raises UserError."""
     folder, sets = RunFolder(Path(config.run_dir)), _read_sets(config)
-    networks = {_label(one, folder): one for one in _find_networks(config)}
+    networks, facts = _labelled(_find_networks(config), folder)
     result = folder.path / RESULT
-    facts = {label: _facts(one) for label, one in networks.items()}
     all_facts, known = read_known(result, facts)
     left = {label: [one for one in sets if not _is_done(folder, one, known, label)] for label in networks}
     encoded = {label: encode_sets(network, left[label]) for label, network in networks.items()}
@@ -93,10 +92,15 @@ def _find_networks(config: RunConfig) -> list[Folder]:
     return networks
 
 
-def _label(network: Folder, folder: RunFolder) -> str:
-    """Its kind for this run's own export; of other folders, which may be many, also the beginning of their digest."""
-    own = network.path.resolve() == (folder.export / network.kind).resolve()
-    return network.kind if own else f"{network.kind}-{network.digest()[:8]}"
+def _labelled(networks: list[Folder], folder: RunFolder) -> tuple[dict[str, Folder], dict[str, Facts]]:
+    """Networks and their facts by name: the kind for this run's own export, with a piece of its digest for others."""
+    labelled: dict[str, Folder] = {}
+    facts: dict[str, Facts] = {}
+    for network in networks:
+        own, found = network.path.resolve() == (folder.export / network.kind).resolve(), _facts(network)
+        label = network.kind if own else f"{network.kind}-{found['weights'][:8]}"
+        labelled[label], facts[label] = network, found
+    return labelled, facts
 
 
 def _facts(folder: Folder) -> Facts:

@@ -4,6 +4,7 @@ Each window is trained with its text's answer. Memory for activations depends on
 long a text is.
 """
 
+import functools
 from abc import abstractmethod
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.task_sections import FieldsConfig, FinetuneConfig
 from pipeline.tasks.encoding import encode_rows
 from pipeline.tasks.families.base import Batch, Encoded, Task
-from pipeline.tasks.formats.fields import Names, choices, text_of
+from pipeline.tasks.formats.fields import Names, choices, names_of, text_of
 from pipeline.tasks.formats.reading import read_records
 from pipeline.tasks.heads import ClsHead, as_library_head, put_cls_head
 from pipeline.tasks.pretrained import HEAD_DROPOUT, Pretrained
@@ -148,15 +149,23 @@ def read_examples(path: Path, settings: FinetuneConfig, answer_of: Any) -> list[
     A second text is read where fields.pair names one, or a record has one of the usual fields.
     """
     examples: list[Example] = []
-    keys: dict[tuple[str, ...], tuple[str, ...]] = {}
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
         text, pair = texts_of(record, settings.fields, place)
         if examples and (pair is None) != (examples[0].pair is None):
             raise UserError(f"{place}: {'one text' if pair is None else 'two texts'}, unlike the records before it.")
-        names = tuple(record)
-        examples.append(Example(line, text, pair, answer_of(record, place), keys.setdefault(names, names)))
+        examples.append(Example(line, text, pair, answer_of(record, place), keys_of(record)))
     return examples
+
+
+def keys_of(record: dict[str, Any]) -> tuple[str, ...]:
+    """Names of the record's fields; for records that are alike the same object, as there may be millions."""
+    return _shared(tuple(record))
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names
 
 
 def texts_of(record: dict[str, Any], fields: FieldsConfig, place: str) -> tuple[str, str | None]:
@@ -176,8 +185,7 @@ def text_names(record: Container[str], fields: FieldsConfig) -> tuple[Names, Nam
     for pair in PAIRS:
         free = fields.text in (None, pair[0]) and _found(record, first) in (None, *pair)
         if free and _found(record, second) in (None, pair[1]) and all(name in record for name in pair):
-            known = FieldsConfig(text=pair[0], pair=pair[1])
-            return choices(known, "text", FIRST), choices(known, "pair", SECOND)
+            return names_of("text", pair[:1]), names_of("pair", pair[1:])
     return first, second
 
 

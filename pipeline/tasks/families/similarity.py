@@ -29,7 +29,7 @@ from pipeline.tasks.rates import layer_powers
 from pipeline.tasks.similarity_metrics import overlap, retrieval_metrics
 from pipeline.tasks.similarity_whitening import whitening
 from pipeline.tasks.subsets import score_bins
-from pipeline.tasks.text_task import SCORE, fields_read, text_names
+from pipeline.tasks.text_task import SCORE, fields_read, keys_of, text_names
 
 BODY = "0.model"
 """The transformer's place in a SentenceTransformer."""
@@ -228,12 +228,10 @@ def _sides(batch: Batch) -> list[dict[str, Tensor]]:
 
 def _read(path: Path, settings: FinetuneConfig) -> list[Example]:
     fields = settings.fields
-    keys: dict[tuple[str, ...], tuple[str, ...]] = {}
     examples = []
     for line, record in read_records(path, settings):
         place = f"{path}:{line}"
         score = score_of(record, choices(fields, "label", SCORE), place)
         first, second = (text_of(record, names, place) for names in text_names(record, fields))
-        names = tuple(record)
-        examples.append(Example(line, first, second, score, keys.setdefault(names, names)))
+        examples.append(Example(line, first, second, score, keys_of(record)))
     return examples

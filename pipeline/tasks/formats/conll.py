@@ -28,20 +28,21 @@ def read_conll(path: Path, fields: FieldsConfig) -> Iterator[tuple[int, dict[str
     and for a line of more or fewer columns than the one before: the columns would not mean the same.
     """
     tokens, tags = _column(fields.tokens, 0, "tokens"), _column(fields.tags, -1, "tags")
-    found = list(_sentences(path, (tokens, tags)))
+    lines = read_text(path).split("\n")
+    found = list(_sentences(path, lines, (tokens, tags)))
     universal = bare_suffix(path) == ".conllu"
     if fields.tokens is None and _numbers([record[TOKENS] for _, record in found], universal):
         if not universal:
             raise UserError(f"{path}:{found[0][0]}: column 0 holds token numbers: set finetune.fields.tokens=1.")
-        found = list(_sentences(path, (1, tags)))
+        found = list(_sentences(path, lines, (1, tags)))
     yield from found
 
 
-def _sentences(path: Path, chosen: tuple[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _sentences(path: Path, lines: list[str], chosen: tuple[int, int]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Records by the columns of tokens and tags. Raises UserError."""
     width: int | None = None
     rows: list[tuple[int, str, str]] = []
-    for line, text in enumerate(read_text(path).split("\n"), start=1):
+    for line, text in enumerate(lines, start=1):
         columns = _columns(text.removesuffix("\r"))
         if not columns or columns[0] == "-DOCSTART-":
             if rows:

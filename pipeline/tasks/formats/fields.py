@@ -27,11 +27,17 @@ class Names(tuple[str, ...]):
 def choices(fields: FieldsConfig, key: str, usual: Sequence[str]) -> Names:
     """Names of a field to look for: the one that finetune.fields gives, else the usual ones."""
     named = getattr(fields, key)
-    names = Names((named,) if named else usual)
-    names.key = key
+    names = names_of(key, (named,) if named else usual)
     if key == "tags":
         names.numbered = fields.tag_names or ()
     return names
+
+
+def names_of(key: str, names: Sequence[str]) -> Names:
+    """These names, of what finetune.fields.KEY may name otherwise."""
+    found = Names(names)
+    found.key = key
+    return found
 
 
 def field_of(record: dict[str, Any], fields: Sequence[str], place: str) -> str:
