@@ -55,16 +55,17 @@ def test_a_line_that_is_no_pair_is_told_with_its_number(tmp_path: Path, line: st
 
 
 def test_a_phenomenon_is_one_line_whatever_the_record_has(tmp_path: Path) -> None:
-    """null is no name, so the next field's or the file's is taken; a whole number is one; line breaks are spaces."""
+    """null is no name: the next field's or the file's is taken; a whole number and true are; line breaks are spaces."""
     pair = {"good": "a", "bad": "a"}  # equal texts are a pair too: a tie
     records = [
         pair | {"phenomenon": None, "UID": "blimp"},
         pair | {"phenomenon": None},
         pair | {"phenomenon": 7},
+        pair | {"phenomenon": True},
         pair | {"phenomenon": " two\r\n\u2028 lines\t"},
     ]
     (tmp_path / "file.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert read_pairs(tmp_path / "file.jsonl").phenomena == ["blimp", "file", "7", "two lines"]
+    assert read_pairs(tmp_path / "file.jsonl").phenomena == ["blimp", "file", "7", "true", "two lines"]
 
 
 def test_an_empty_file_and_an_unknown_probe(tmp_path: Path) -> None:
