@@ -15,18 +15,17 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError, field_valid
 
 from model.config import ModelConfig
 from model.objectives.base import objective_class, objective_names
+from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.errors import UserError
+from pipeline.base.section import Place, Section
 from pipeline.base.sections import (
-    CorpusConfig,
     DataConfig,
     DeepSpeedConfig,
     ExportConfig,
     InitConfig,
     OptimizerConfig,
-    Place,
     RayConfig,
     ScheduleConfig,
-    Section,
     TokenizerConfig,
     TrackingConfig,
     TrainConfig,
@@ -186,7 +185,7 @@ def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> Ru
     values = {key: value for key, value in values.items() if value is not None or key not in _SECTIONS}
     objective = values.get("objective")
     name = objective.get("name", "electra") if isinstance(objective, dict) else "electra"
-    known = set(_known(RunConfig, "", name))
+    known = set(_known(RunConfig, "", name, values))
     for key in _given(values, "", known):
         if key not in known:
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
@@ -201,17 +200,22 @@ def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> Ru
     return config
 
 
-def _known(section: Any, prefix: str, objective: str) -> Iterator[str]:
-    """Dotted keys of a section; a trailing ".*" marks one whose keys are not ours to check."""
+def _known(section: Any, prefix: str, objective: str, values: Any) -> Iterator[str]:
+    """Dotted keys of a section, those of sections by name (corpus.corpora.NAME) for the names in `values`."""
     hints = typing.get_type_hints(section)
-    names = section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else None
-    for field in names or [field.name for field in dataclasses.fields(section)]:
+    is_model = isinstance(section, type) and issubclass(section, BaseModel)
+    for field in section.model_fields if is_model else [field.name for field in dataclasses.fields(section)]:
         key = f"{prefix}{field}"
         yield key
+        given = values.get(field) if isinstance(values, dict) else None
         inner = objective_config_class(objective) if key == "objective" and objective in objective_names() else None
         inner = inner or _section_of(hints[field])
         if inner is not None:
-            yield from _known(inner, f"{key}.", objective)
+            yield from _known(inner, f"{key}.", objective, given)
+        named = _section_of(typing.get_args(hints[field])[-1]) if typing.get_origin(hints[field]) is dict else None
+        for name, part in given.items() if named is not None and isinstance(given, dict) else ():
+            yield f"{key}.{name}"
+            yield from _known(named, f"{key}.{name}.", objective, part)
 
 
 def _section_of(hint: Any) -> type | None:

@@ -1,10 +1,11 @@
 """The sections of a run's config: one class a section, one line a key. docs/configuration.md is their table."""
 
-import os
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field
+
+from pipeline.base.section import Decay, Place, Positive, Rate, Section
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 """Kinds of tracking store that MLflow's client takes."""
@@ -17,46 +18,6 @@ def _tracking_store(uri: str) -> str:
             f"({', '.join(SCHEMES)})"
         )
     return uri
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
-"""A path; a ~ at its beginning is the home folder."""
-Decay = Annotated[float, Field(ge=0, lt=1)]
-
-
-class Section(BaseModel):
-    """Frozen, and no key is ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _true_is_no_number(cls, values: Any) -> Any:
-        for name, value in values.items() if isinstance(values, dict) else ():
-            field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field is not None and field.annotation not in (bool, bool | None):
-                raise ValueError(f"{name} is {str(value).lower()}, which is no value for it")
-        return values
-
-
-class CorpusConfig(Section):
-    """What is read."""
-
-    paths: tuple[str, ...] = ("corpus",)
-    """Files, folders or globs of .txt, .jsonl and .parquet, each also .gz or .zst."""
-    text_field: str = "text"
-    """Field of a JSON line, or column of a Parquet file, that holds the text."""
-    max_bad_fraction: Fraction = 0.01
-    """The stage stops when more than this share of the records cannot be used."""
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.005
-    """Share of the documents, chosen by a hash of their text, that is kept for evaluation."""
-    task_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
-    """Bytes of input that one Ray task takes. Never depends on the number of workers."""
-    max_record_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
-    """A longer record is set aside: it bounds a worker's memory."""
 
 
 class TokenizerConfig(Section):

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from pipeline.base.sections import Fraction, Place, Positive, Rate, Section
+from pipeline.base.section import Fraction, Place, Positive, Rate, Section
 
 
 class FieldsConfig(Section):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.files import complete_file
-from pipeline.base.sections import CorpusConfig
 from pipeline.corpus.records import Tally
 from pipeline.corpus.scripts import count_scripts
 from pipeline.corpus.tasks import Task, read_span

@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 
 class Record(NamedTuple):
-    """One record. Good: `text` is set. Bad: `reason` says why it is set aside. `size` is its length in bytes."""
+    """One record. Good: `text` is set. Bad: `reason` says why it is set aside. `size` is its length in bytes.
+
+    url: where a good record says that it comes from, "" where it does not say.
+    """
 
     line: int
     size: int
     text: str | None = None
     reason: str | None = None
+    url: str = ""
 
 
 class Tally:
@@ -41,10 +45,10 @@ def too_long(limit: int) -> str:
     return f"too long: over corpus.max_record_bytes ({limit})"
 
 
-def record_of(line: int, size: int, text: str) -> Record:
+def record_of(line: int, size: int, text: str, url: str = "") -> Record:
     """A record for a text: good, or bad with its reason."""
     reason = fault_of(text)
-    return Record(line, size, text) if reason is None else Record(line, size, reason=reason)
+    return Record(line, size, text, url=url) if reason is None else Record(line, size, reason=reason)
 
 
 def _visible(character: str) -> bool:

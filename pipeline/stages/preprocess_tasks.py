@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from model.config import SEP_ID, UNK_ID
+from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.files import complete_folder, write_atomic
-from pipeline.base.sections import CorpusConfig
 from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, split_of
 from pipeline.corpus.sample import Reservoir
 from pipeline.corpus.tasks import Task

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.files import told_plainly
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.sections import CorpusConfig
 from pipeline.corpus.files import InputFile
 
 FORMAT = 2

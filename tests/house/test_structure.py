@@ -17,7 +17,10 @@ HEAVY = {"deepspeed", "ray", "mlflow", "webdataset", "sentencepiece", "transform
 # What a room of pipeline/ may import beside pipeline.base and itself (docs/architecture.md draws the same).
 ROOMS = {
     "base": set(),
-    "corpus": set(),
+    "cleaning": set(),
+    "duplicates": set(),
+    "reporting": set(),
+    "corpus": {"cleaning"},
     "vocabulary": {"corpus"},
     "shards": {"vocabulary"},
     "stream": {"shards"},
@@ -27,7 +30,20 @@ ROOMS = {
     "probing": {"tasks"},
     "explaining": {"tasks", "probing"},
     "demo": {"corpus"},
-    "stages": {"corpus", "vocabulary", "shards", "stream", "training", "release", "tasks", "probing", "explaining"},
+    "stages": {
+        "corpus",
+        "cleaning",
+        "duplicates",
+        "reporting",
+        "vocabulary",
+        "shards",
+        "stream",
+        "training",
+        "release",
+        "tasks",
+        "probing",
+        "explaining",
+    },
 }
 
 
