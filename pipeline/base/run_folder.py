@@ -1,14 +1,45 @@
-"""Where a run keeps its files: names only, nothing is created here."""
+"""Where a run keeps its files: names only, nothing is created here.
+
+With a store, data/, tokenizer/ and checkpoints/ lie below its URL (a upath.UPath, which has the methods of a Path);
+everything else stays below run_dir.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.base.config import RunConfig
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths below run_dir (docs/interface.md, "A run's folder")."""
+    """The paths below run_dir and the store (docs/interface.md, "A run's folder")."""
 
     path: Path
+    store: Path | None = None
+
+    @classmethod
+    def of(cls, config: "RunConfig") -> "RunFolder":
+        """The run's own folder, by run_dir and store."""
+        from pipeline.base.storage import place_of
+
+        return cls(Path(config.run_dir), place_of(config.store) if config.store else None)
+
+    @classmethod
+    def with_data(cls, config: "RunConfig") -> "RunFolder":
+        """The folder whose data/ and tokenizer/ the run uses: that of data.path, a run's folder or its store's URL."""
+        from pipeline.base.storage import is_remote, place_of
+
+        if config.data.path is None:
+            return cls.of(config)
+        place = place_of(config.data.path)
+        return cls(Path(config.run_dir), place) if is_remote(place) else cls(place)
+
+    @property
+    def kept(self) -> Path:
+        """What data/, tokenizer/ and checkpoints/ lie below."""
+        return self.store if self.store is not None else self.path
 
     @property
     def config(self) -> Path:
@@ -18,7 +49,7 @@ class RunFolder:
     @property
     def tokenizer(self) -> Path:
         """The vocabulary: a SentencePiece model or a tokenizer.json."""
-        return tokenizer_file(self.path)
+        return tokenizer_file(self.kept)
 
     @property
     def init(self) -> Path:
@@ -28,7 +59,7 @@ class RunFolder:
     @property
     def data(self) -> Path:
         """Folder of the manifest and the shards."""
-        return self.path / "data"
+        return self.kept / "data"
 
     @property
     def manifest(self) -> Path:
@@ -58,7 +89,7 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         """Folder of step-NNNNNNNN folders and of `latest`."""
-        return self.path / "checkpoints"
+        return self.kept / "checkpoints"
 
     @property
     def metrics(self) -> Path:
