@@ -38,6 +38,8 @@ class DataConfig(Section):
 
     path: Place | None = None
     """Another run's folder whose data/ and tokenizer/ are used; by default this run's own."""
+    revision: Positive | None = None
+    """Which revision of the data set is read, where documents were added to it; by default the newest."""
     sequence_length: Annotated[int, Field(ge=8)] = 128
     """Tokens a sequence, [CLS] and [SEP] included."""
     block_tokens: Annotated[int, Field(ge=64)] = 65_536

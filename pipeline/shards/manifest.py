@@ -88,6 +88,32 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     write_json(path, manifest.model_dump(mode="json"))
 
 
+def manifest_path(data: Path, revision: int | None = None) -> Path:
+    """The manifest of a revision of the data set in `data`, by default of the newest. UserError when there is none."""
+    if revision is None:
+        return data / "manifest.json"
+    path = data / "manifests" / f"{revision:06d}.json"
+    if not path.is_file():
+        known = ", ".join(str(number) for number, _ in _revisions(data)) or "none"
+        raise UserError(
+            f"data.revision {revision}: there is no {path}; revisions of {data}: {known}. Take one of them, or leave "
+            "data.revision out for the newest."
+        )
+    return path
+
+
+def find_revision(data: Path, sha256: str) -> int | None:
+    """The revision of the data set in `data` whose manifest has this digest; None where none has."""
+    return next((number for number, path in _revisions(data) if sha256_file(path) == sha256), None)
+
+
+def _revisions(data: Path) -> list[tuple[int, Path]]:
+    """Numbers and manifests of all revisions that are kept, rising."""
+    folder = data / "manifests"
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted((int(path.stem), path) for path in found if path.suffix == ".json" and path.stem.isdigit())
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`; UserError when it is missing, broken, of another version, or at odds with itself."""
     path = Path(path)
