@@ -6,11 +6,13 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pipeline.base.errors import UserError
@@ -27,6 +29,15 @@ _MESSAGES = {
     errno.ENOTDIR: "a file is where a folder should be",
     errno.EISDIR: "a folder is where a file should be",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ENOENT: "the folder is gone, as after a lost mount",
+    errno.EIO: "input/output error of the device",
+    errno.ESTALE: "the network file system has lost it (stale handle)",
+    errno.ENOTCONN: "the network file system is not connected",
+    errno.ENODEV: "the device is gone",
+    errno.ENXIO: "the device is gone",
+    errno.ETIMEDOUT: "the network file system does not answer",
+    errno.EHOSTDOWN: "the network file system does not answer",
+    errno.ENOMEM: "the system is out of memory",
 }
 
 
@@ -37,12 +48,18 @@ def told_plainly(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         code = _code_of(error)
-        if code not in _MESSAGES:
+        if code not in _MESSAGES or (code == errno.ENOENT and not _is_near(error, path)):
             raise
         raise UserError(
             f"cannot write {path}: {_MESSAGES[code]}. What was complete is kept: make room, or mend the path or "
             "the access to it, then start the same command again."
         ) from error
+
+
+def _is_near(error: Exception, path: Path) -> bool:
+    """Whether the file that is missing is one beside or below `path`, and not something that was to be read."""
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return isinstance(name, str | PurePath) and PurePath(name).is_relative_to(PurePath(path).parent)
 
 
 def _code_of(error: Exception) -> int | None:
@@ -62,11 +79,36 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_remote(path: Path) -> bool:
+    """Whether it is a place in a store (a UPath), not a path of this machine."""
+    return not isinstance(path, PurePath | str)
+
+
+def _beside(path: Path, kind: str) -> Path:
+    """A name beside `path` that no other process takes, on this host or another one that shares the folder."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file or folder of that name is one that a killed process left half-written."""
+    return name.startswith(".") and name.endswith((".aside", ".old"))
+
+
 @contextmanager
 def complete_file(path: Path) -> Iterator[Path]:
-    """Yields a path beside `path` to write to; on a clean exit it is fsynced and renamed, else removed."""
+    """Yields a path to write to; on a clean exit the file is fsynced and takes the place of `path`, else removed.
+
+    path: a Path, or a UPath of a store; then it is written in the temporary folder and uploaded.
+    """
+    if is_remote(path):
+        from pipeline.base.storage import upload
+
+        with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+            yield Path(folder) / path.name
+            upload(Path(folder) / path.name, path)
+        return
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    aside = _beside(path, "aside")
     with told_plainly(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -86,13 +128,23 @@ def write_atomic(path: Path, data: bytes | str) -> None:
 
 @contextmanager
 def complete_folder(path: Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; on a clean exit every file is fsynced and it takes the place of `path`."""
+    """Yields an empty folder; on a clean exit every file is fsynced and it takes the place of `path`.
+
+    In a store a folder cannot appear at once: its files are uploaded one by one, so a mark of completeness has to be
+    written after it.
+    """
+    if is_remote(path):
+        from pipeline.base.storage import upload
+
+        with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+            yield Path(folder)
+            for entry in sorted(entry for entry in Path(folder).rglob("*") if entry.is_file()):
+                upload(entry, path / entry.relative_to(folder).as_posix())
+        return
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
+    aside, old = _beside(path, "aside"), _beside(path, "old")
     with told_plainly(path):
         try:
-            shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             yield aside
             for entry in (*aside.rglob("*"), aside):
@@ -106,15 +158,34 @@ def complete_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_tree(path: Path) -> None:
+    """Removes a folder and what is in it, where there is one; UserError where that is refused."""
+    if is_remote(path):
+        from pipeline.base.storage import writing
+
+        with writing(path):
+            if path.exists():
+                path.rmdir(recursive=True)  # type: ignore[call-arg]
+        return
+    with told_plainly(path):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
 def sha256_file(path: Path) -> str:
     """Hexadecimal digest of the file's bytes."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> Any:
     """Parsed JSON file; UserError when it is missing, unreadable or broken."""
     try:
+        if is_remote(path):
+            from pipeline.base.storage import reading
+
+            with reading(path):
+                return json.loads(path.read_bytes())
         return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None

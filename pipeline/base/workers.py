@@ -1,4 +1,4 @@
-"""Ray: join a cluster or start one on this machine, and map a function over tasks with results in order.
+"""Ray: join a cluster or start one on this machine, and map a function over tasks.
 
 Only a bounded number of tasks is under way at a time, so the driver's memory does not grow with the input, and the
 results do not depend on how many workers there are. Price: starting a local Ray takes a few seconds.
@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pipeline.base.errors import Preempted, UserError, first_line
 from pipeline.base.log import get_logger
+from pipeline.base.mapping import MEMORY_ADVICE, Failure, Mapping
 from pipeline.base.sections import RayConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,26 +38,30 @@ class Workers:
     def __init__(self, where: str, cpus: int, gpus: int = 0) -> None:
         self.where, self.cpus, self.gpus = where, cpus, gpus
 
-    def map_ordered(self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
-        """Results of function(*one) for each of `arguments`, in their order; a crashed worker's task is repeated.
+    def map_unordered(
+        self,
+        function: Callable[..., Result],
+        arguments: Iterable[tuple[Any, ...]],
+        *,
+        plain: bool = False,
+        give_up: bool = False,
+    ) -> Iterator[tuple[int, Result | Failure]]:
+        """(place in `arguments`, function(*one)) as they end; what a dead worker had is done again (`mapping`).
 
-        function: a module-level function; its results should be small. A UserError in a worker comes through as such.
+        function: a module-level one with small results. plain: arguments and results are JSON values. give_up: a task
+        that fails three times gives a Failure, else its error is raised. A UserError in a worker comes through.
         """
-        import ray
+        return Mapping(function, WINDOW * self.cpus, plain=plain, give_up=give_up).run(arguments)
 
-        remote = ray.remote(max_retries=RETRIES, num_cpus=1)(function)
-        window = WINDOW * self.cpus
-        under_way: deque[Any] = deque()
-        try:
-            for one in arguments:
-                under_way.append(remote.remote(*one))
-                if len(under_way) >= window:
-                    yield _get(under_way.popleft())
-            while under_way:
-                yield _get(under_way.popleft())
-        finally:
-            for reference in under_way:
-                ray.cancel(reference, force=True)
+    def map_ordered(self, function: Callable[..., Result], arguments: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+        """Results in the order of `arguments`; those that end early wait in memory for the ones before them."""
+        early: dict[int, Any] = {}
+        following = 0
+        for place, result in self.map_unordered(function, arguments):
+            early[place] = result
+            while following in early:
+                yield early.pop(following)
+                following += 1
 
     def map_each(
         self, jobs: Iterable[tuple[Callable[..., Result], tuple[Any, ...]]], stop: Callable[[], bool]
@@ -109,9 +114,8 @@ def _get(reference: Any) -> Any:
         raise
     except (OutOfMemoryError, WorkerCrashedError) as error:
         raise UserError(
-            f"Ray workers died over one task again and again, for want of memory perhaps: {first_line(error)}\n"
-            "Lower ray.num_cpus (preprocessing: corpus.task_bytes, corpus.max_record_bytes; fine-tuning: "
-            "finetune.batch_size), then start the same command again."
+            "Ray workers died over one task again and again, for want of memory perhaps: "
+            f"{first_line(error)}\n{MEMORY_ADVICE}"
         ) from error
 
 

@@ -64,7 +64,7 @@ def test_other_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="ours"), told_plainly(tmp_path):
         raise RuntimeError("ours")
     with pytest.raises(OSError, match="broken"), told_plainly(tmp_path):
-        raise OSError(errno.EIO, "broken")
+        raise OSError(errno.EBADF, "broken")
 
 
 def test_json(tmp_path: Path) -> None:
@@ -117,3 +117,12 @@ def test_a_folder_in_use_is_refused_and_freed_by_death(tmp_path: Path) -> None:
         other.join()
     with lock_folder(tmp_path):
         pass
+
+
+def test_a_lost_mount_is_told_but_a_missing_input_is_not_called_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the folder is gone"), told_plainly(tmp_path / "run" / "file"):
+        (tmp_path / "run" / "file").write_text("never written")
+    with pytest.raises(FileNotFoundError), told_plainly(tmp_path / "run" / "file"):
+        Path("/nowhere/input").read_bytes()
+    with pytest.raises(UserError, match="stale handle"), told_plainly(tmp_path / "file"):
+        raise OSError(errno.ESTALE, "Stale file handle")
