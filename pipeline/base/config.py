@@ -17,7 +17,7 @@ from model.config import ModelConfig
 from model.objectives.base import objective_class, objective_names
 from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.errors import UserError
-from pipeline.base.section import Place, Section
+from pipeline.base.section import LocalPlace, Section, Store
 from pipeline.base.sections import (
     DataConfig,
     DeepSpeedConfig,
@@ -48,8 +48,10 @@ def objective_config_class(name: str) -> type:
 class RunConfig(Section):
     """Everything that describes a run; every stage reads the same one."""
 
-    run_dir: Place = "runs/default"
-    """The run's folder."""
+    run_dir: LocalPlace = "runs/default"
+    """The run's folder, on this machine or on a file system that its machines share."""
+    store: Store | None = None
+    """A URL, s3:// or gs://, below which data/, tokenizer/ and checkpoints/ lie in place of run_dir."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """One seed for everything: sample, order, masks, initial weights, dropout."""
     corpus: CorpusConfig = CorpusConfig()
@@ -121,7 +123,7 @@ class RunConfig(Section):
         return values
 
 
-_SECTIONS = RunConfig.model_fields.keys() - {"run_dir", "seed"}
+_SECTIONS = RunConfig.model_fields.keys() - {"run_dir", "store", "seed"}
 """An empty one is its defaults."""
 
 _WANTED = {

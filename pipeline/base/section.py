@@ -5,11 +5,36 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+STORES = ("s3", "gs")
+"""Kinds of URL that data and checkpoints can be written to."""
+
+
+def _local(place: str) -> str:
+    if "://" in place:
+        raise ValueError(
+            "must be a local folder, not a URL (data, tokenizer and checkpoints can lie at one: set store)"
+        )
+    return place
+
+
+def _store(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    if scheme not in STORES or not separator or not rest.strip("/"):
+        raise ValueError(
+            "must be a URL such as s3://bucket/runs/x or gs://bucket/runs/x; a folder of this machine is run_dir"
+        )
+    return url.rstrip("/")
+
+
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Place = Annotated[str, Field(min_length=1), AfterValidator(os.path.expanduser)]
 """A path; a ~ at its beginning is the home folder."""
+LocalPlace = Annotated[Place, AfterValidator(_local)]
+"""A path that is no URL."""
+Store = Annotated[str, AfterValidator(_store)]
+"""A URL that can be written below."""
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
-from pipeline.base.section import Decay, Place, Positive, Rate, Section
+from pipeline.base.section import Decay, LocalPlace, Place, Positive, Rate, Section
 
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 """Kinds of tracking store that MLflow's client takes."""
@@ -37,7 +37,7 @@ class DataConfig(Section):
     """Blocks, shards, and how they are cut into sequences."""
 
     path: Place | None = None
-    """Another run's folder whose data/ and tokenizer/ are used; by default this run's own."""
+    """Another run's folder, or its store's URL, whose data/ and tokenizer/ are used; by default this run's own."""
     revision: Positive | None = None
     """Which revision of the data set is read, where documents were added to it; by default the newest."""
     sequence_length: Annotated[int, Field(ge=8)] = 128
@@ -54,6 +54,12 @@ class DataConfig(Section):
     """Consecutive blocks (in shuffled shard order) that are shuffled among each other."""
     shuffle_buffer: Positive = 16
     """Consecutive blocks (after that) whose sequences are shuffled among each other."""
+    cache: LocalPlace | None = None
+    """Folder of this machine for copies of what is read from a URL; by default electra below $XDG_CACHE_HOME."""
+    cache_bytes: Positive = 20_000_000_000
+    """Most that the copies take; the least recently used go first, but none that is in use."""
+    cache_ahead: Positive | None = None
+    """Shards that are fetched ahead of need; by default one more than are in use."""
 
 
 class OptimizerConfig(Section):

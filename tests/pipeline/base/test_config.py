@@ -167,3 +167,19 @@ def test_every_section_forbids_extra_keys() -> None:
             assert kind.model_config["frozen"]
         elif dataclasses.is_dataclass(kind):
             assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined, union-attr]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("run_dir=s3://bucket/run", "run_dir: must be a local folder, not a URL .* set store"),
+        ("data.cache=gs://bucket/cache", "data.cache: must be a local folder"),
+        ("store=runs/x", "store: must be a URL such as s3://bucket/runs/x"),
+        ("store=s3://", "store: must be a URL"),
+        ("store=https://host/x", "store: must be a URL"),
+    ],
+)
+def test_what_may_be_a_url(setting: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"command line: {said}"):
+        load_config(None, [setting])
+    assert load_config(None, ["store=s3://bucket/run/", "data.path=s3://bucket/run"]).store == "s3://bucket/run"
