@@ -11,9 +11,7 @@ STORES = ("s3", "gs")
 
 def _local(place: str) -> str:
     if "://" in place:
-        raise ValueError(
-            "must be a local folder, not a URL (data, tokenizer and checkpoints can lie at one: set store)"
-        )
+        raise ValueError("must be a local folder, not a URL (data and checkpoints can lie at one: set store)")
     return place
 
 
