@@ -1,0 +1,35 @@
+"""The Hugging Face Hub, for reading: hf://datasets/OWNER/NAME[@REVISION]/PATH. HF_TOKEN where one is needed.
+
+What the library remembers of a repository's files is kept: a revision does not change, and a process lives short.
+"""
+
+from typing import Any
+
+from huggingface_hub import HfFileSystem
+
+from pipeline.base.stores.patient import is_absent, patient
+
+
+@patient
+class HubStore(HfFileSystem):
+    """hf://, read-only."""
+
+    def _kind(self, path: str) -> str | None:
+        try:
+            return str(self.info(path)["type"])
+        except FileNotFoundError as error:
+            if is_absent(error):
+                return None
+            raise
+
+    def exists(self, path: str, **kwargs: Any) -> bool:
+        """Whether there is a file or folder of that name."""
+        return self._kind(path) is not None
+
+    def isdir(self, path: str) -> bool:
+        """Whether it is a folder."""
+        return self._kind(path) == "directory"
+
+    def isfile(self, path: str) -> bool:
+        """Whether it is a file."""
+        return self._kind(path) == "file"
