@@ -60,4 +60,7 @@ class CorpusConfig(Section):
             raise ValueError("give corpus.paths or corpus.corpora, not both")
         if self.temperature is not None and not self.corpora:
             raise ValueError("corpus.temperature weighs the corpora of corpus.corpora, and there are none")
+        weighed = [name for name, source in self.corpora.items() if source.weight != 1]
+        if self.temperature is not None and weighed:
+            raise ValueError(f"give corpus.temperature or weights (corpus.corpora.{weighed[0]}.weight), not both")
         return self

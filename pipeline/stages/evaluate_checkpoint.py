@@ -9,6 +9,7 @@ import torch
 
 from model.objectives.base import Objective
 from pipeline.base.config import RunConfig
+from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file, write_json
 from pipeline.base.log import get_logger, setup_logging
@@ -23,7 +24,7 @@ from pipeline.training.checkpoint import TrainState, find_checkpoint, read_check
 from pipeline.training.distributed import thread_count
 from pipeline.training.engine_config import micro_size
 from pipeline.training.evaluation import evaluate_objective, piece_frequency
-from pipeline.training.origin import Origin, find_origin
+from pipeline.training.origin import Origin, find_origin, training_stream
 from pipeline.training.ranks import Ranks
 from pipeline.training.restore import load_objective
 
@@ -88,14 +89,20 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
 def _find_inputs(config: RunConfig) -> tuple[Path, RunConfig, Origin, WatchedStream]:
     """Checkpoint, its own config, data and validation stream. Raises UserError where they do not fit each other.
 
-    Sequences are cut, packed and masked as the checkpoint was trained; run_dir and data.path are the command's.
+    Sequences are cut, packed and masked as the checkpoint was trained; run_dir, data.path and data.revision are the
+    command's. Of other data than it was trained on, the corpora are mixed as that data was made.
     """
     checkpoint = find_checkpoint(RunFolder(Path(config.run_dir)), config.evaluate.checkpoint)
     trained = read_checkpoint_config(checkpoint)
-    data = trained.data.model_copy(update={"path": config.data.path or trained.data.path})
+    revision = config.data.revision or (trained.data.revision if config.data.path is None else None)
+    place = {"path": config.data.path or trained.data.path, "revision": revision}
+    data = trained.data.model_copy(update=place)
     trained = trained.model_copy(update={"run_dir": config.run_dir, "data": data})
     origin = find_origin(trained)
-    wanted, found = read_json(checkpoint / "manifest.json").get("tokenizer_sha256"), origin.manifest.tokenizer.sha256
+    digests = read_json(checkpoint / "manifest.json")
+    if digests.get("data_manifest_sha256") != origin.manifest_sha256:
+        trained = trained.model_copy(update={"corpus": CorpusConfig()})
+    wanted, found = digests.get("tokenizer_sha256"), origin.manifest.tokenizer.sha256
     if wanted != found:
         raise UserError(
             f"{checkpoint} was trained with another tokenizer than {origin.folder.data} was made with (sha256 {wanted} "
@@ -142,8 +149,7 @@ def _evaluate(
     objective: Objective, trained: RunConfig, origin: Origin, stream: WatchedStream, sequences: int, ranks: Ranks
 ) -> dict[str, float]:
     """Finite figures under eval/."""
-    training = TokenStream(origin.folder.data, "train", trained.data, trained.seed)
-    frequency = piece_frequency(training, origin.vocab_size, ranks)
+    frequency = piece_frequency(training_stream(trained, origin), origin.vocab_size, ranks)
     with Progress(sequences, "sequences", "evaluating") as stream.progress:
         figures = evaluate_objective(objective, stream, sequences, micro_size(trained, 1), ranks, frequency)
     return {f"eval/{name}": value for name, value in figures.items() if math.isfinite(value)}

@@ -14,7 +14,6 @@ from pipeline.base.files import lock_folder, read_json, write_atomic, write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
-from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import TrainState, read_state
 from pipeline.training.continued import resolve_init
 from pipeline.training.distributed import launched_world, start_ranks
@@ -23,7 +22,7 @@ from pipeline.training.engine_config import deepspeed_config, zero_stage
 from pipeline.training.initial import announce, initial_objective, is_continued
 from pipeline.training.loop import train
 from pipeline.training.metrics_file import cut_metrics
-from pipeline.training.origin import Origin, find_origin, verify_data
+from pipeline.training.origin import Origin, find_origin, training_stream, verify_data
 from pipeline.training.plan import plan_pretraining
 from pipeline.training.ranks import Ranks
 from pipeline.training.resume import check_same_data, check_unchanged, find_resume_point, load_into
@@ -61,7 +60,7 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
     if checkpoint is not None:
         with ranks.together():
             state, _ = read_state(checkpoint)
-            check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin.digests())
+            check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin)
             check_unchanged(checkpoint, config, state)
     if state.step >= config.train.steps:
         get_logger().info(f"pretrain: {state.step} steps are done already: {checkpoint}")
@@ -70,7 +69,7 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
         if ranks.rank == 0:
             write_atomic(folder.config, dump_config(config))
             cut_metrics(folder.metrics, state.step)
-        stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
+        stream = training_stream(config, origin)
     engine = Engine(config, origin.vocab_size, ranks, _first_weights(config, folder, origin, ranks, checkpoint))
     if checkpoint is not None:
         state = load_into(engine, checkpoint)

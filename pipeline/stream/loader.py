@@ -1,8 +1,9 @@
 """Rows of training: sample numbers -> token ids. Batch k of B holds samples k*B .. (k+1)*B - 1, across epochs.
 
-Position is one counter, the sample number; epoch, shard, block and row follow from it (`order`). Each rank reads only
-the blocks that its share of the batch lies in. Price: where a batch is spread over many ranks, each of them opens most
-blocks of a buffer for a few of their rows.
+Position is one counter, the sample number; corpus (`mixture`), epoch, shard, block and row (`order`) follow from it.
+Each rank reads only the blocks that its share of the batch lies in. Price: where a batch is spread over many ranks,
+each of them opens most blocks of a buffer for a few of their rows; a mixture keeps two buffers of blocks open for each
+of its corpora.
 """
 
 import queue
@@ -17,12 +18,16 @@ import numpy as np
 
 from pipeline.base.errors import UserError
 from pipeline.base.sections import DataConfig
-from pipeline.shards.manifest import read_manifest
+from pipeline.shards.manifest import manifest_path, read_manifest
+from pipeline.stream.corpora import NO_MIXTURE, PREFIX, Shares, find_shares
+from pipeline.stream.mixture import Mixture, own_seed
 from pipeline.stream.order import Order, share
 from pipeline.stream.reader import ShardReader
 from pipeline.stream.segments import content_length, frame, split_points
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+TRAIN = "train"
 
 
 @dataclass(frozen=True)
@@ -35,25 +40,67 @@ class Rows:
     sample: Array
 
 
-class TokenStream:
-    """One split of a data set as rows of `settings.sequence_length` tokens.
+@dataclass(frozen=True)
+class _Part:
+    """A corpus's own sequences: where each lies, and its shards."""
 
-    folder: the data folder, with manifest.json; settings: config.data (the block length is the data's own). UserError
-    when the data is missing, or when the training split does not fill one sequence; an empty validation split has
-    `sequences == 0`. The shards' digests are not checked here: see `verify_shards`.
+    order: Order
+    reader: ShardReader
+
+    def fill(self, own: Array, places: Array, content: Array, numbers: Array | None) -> None:
+        """Puts the part's sequences own (n,) into rows places (n,) of content (rows, C) and numbers (rows, C)."""
+        length = content.shape[1]
+        whole = self.order.per_block * length
+        _, shards, blocks, rows = self.order.locate(own)
+        for shard, block in np.unique(np.stack([shards, blocks], axis=1), axis=0).tolist():
+            here = (shards == shard) & (blocks == block)
+            opened = self.reader.block(shard, block)
+            content[places[here]] = opened.ids[:whole].reshape(-1, length)[rows[here]]
+            if numbers is not None:
+                numbers[places[here]] = opened.numbers[:whole].reshape(-1, length)[rows[here]]
+
+
+class TokenStream:
+    """One split of a data set as rows of `settings.sequence_length` tokens; "train" of a mixture is all its corpora.
+
+    folder: the data folder, with manifest.json; settings: config.data (the block length is the data's own). shares: of
+    a mixture's corpora, by default those that the data was made with. UserError when the data is missing, or when the
+    training split, or a corpus of it, does not fill one sequence; an empty validation split has `sequences == 0`. The
+    shards' digests are not checked here: see `verify_shards`.
     """
 
-    def __init__(self, folder: Path, split: str, settings: DataConfig, seed: int, shuffle: bool = True) -> None:
-        self.manifest = read_manifest(Path(folder) / "manifest.json")
-        if split not in self.manifest.splits:
+    def __init__(
+        self,
+        folder: Path,
+        split: str,
+        settings: DataConfig,
+        seed: int,
+        shuffle: bool = True,
+        shares: Shares | None = None,
+    ) -> None:
+        path = manifest_path(folder, settings.revision)
+        self.folder, self.manifest = folder, read_manifest(path)
+        self.settings, self.seed, self.shuffle = settings, seed, shuffle
+        self.content = content_length(settings.sequence_length, settings.segments)
+        self.shares = (shares or find_shares(self.manifest, folder)) if split == TRAIN else NO_MIXTURE
+        """Of a mixture's corpora."""
+        places = self.shares.places
+        self.mixture = Mixture(list(places.values()), seed) if places else None
+        if places:
+            self.parts = [self._open(PREFIX + name, own_seed(seed, name)) for name in places]
+        elif split in self.manifest.splits:
+            self.parts = [self._open(split, seed)]
+        else:
             raise UserError(
-                f"{Path(folder) / 'manifest.json'} has no split {split}; it has {', '.join(self.manifest.splits)}. "
+                f"{path} has no split {split}; it has {', '.join(self.manifest.splits)}. "
                 "Run pipeline/preprocess.py again into a new run_dir."
             )
-        entry = self.manifest.splits[split]
-        self.settings, self.seed = settings, seed
-        self.content = content_length(settings.sequence_length, settings.segments)
-        self.order = Order(
+        self.sequences = sum(part.order.sequences for part in self.parts)
+        """Sequences of an epoch; of a mixture, of one epoch of each corpus."""
+
+    def _open(self, split: str, seed: int) -> _Part:
+        entry, settings = self.manifest.splits[split], self.settings
+        order = Order(
             [shard.blocks for shard in entry.shards],
             entry.tokens,
             self.manifest.block_tokens,
@@ -61,37 +108,43 @@ class TokenStream:
             seed=seed,
             window=settings.shuffle_window,
             buffer=settings.shuffle_buffer,
-            shuffle=shuffle,
+            shuffle=self.shuffle,
         )
-        self.sequences = self.order.sequences
-        """Sequences of an epoch."""
-        if split == "train" and self.sequences == 0:
+        if order.sequences == 0 and split.startswith(TRAIN):
+            what, more = "the training split", "Preprocess more text"
+            if split != TRAIN:
+                what = f"corpus {split.removeprefix(PREFIX)}"
+                more = "Preprocess with more text of it, or without it, into a new run_dir"
             raise UserError(
-                f"the training split in {folder} does not fill one sequence: {entry.tokens:,} tokens in blocks of "
+                f"{what} in {self.folder} does not fill one sequence: {entry.tokens:,} tokens in blocks of "
                 f"{self.manifest.block_tokens:,}, data.sequence_length {settings.sequence_length:,}. "
-                "Preprocess more text, or lower data.sequence_length."
+                f"{more}, or lower data.sequence_length."
             )
-        self.reader = ShardReader(folder, self.manifest, split, open_blocks=2 * settings.shuffle_buffer)
+        return _Part(order, ShardReader(self.folder, self.manifest, split, open_blocks=2 * settings.shuffle_buffer))
 
     def rows(self, samples: Array) -> Rows:
         """The rows of global samples (n,), in their order."""
         samples = np.asarray(samples, np.int64)
-        isolate = self.settings.isolate_documents
         content = np.empty((len(samples), self.content), self.manifest.dtype)
-        numbers = np.empty((len(samples), self.content), np.int32)
-        if len(samples):
-            _, shards, blocks, rows = self.order.locate(samples)
-            whole = self.order.per_block * self.content
-            for shard, block in np.unique(np.stack([shards, blocks], axis=1), axis=0).tolist():
-                here = (shards == shard) & (blocks == block)
-                opened = self.reader.block(shard, block)
-                content[here] = opened.ids[:whole].reshape(-1, self.content)[rows[here]]
-                if isolate:
-                    numbers[here] = opened.numbers[:whole].reshape(-1, self.content)[rows[here]]
+        numbers = np.empty((len(samples), self.content), np.int32) if self.settings.isolate_documents else None
+        corpus, own = np.zeros_like(samples), samples
+        if self.mixture is not None:
+            corpus, own = self.mixture.locate(samples)
+        for number in np.unique(corpus).tolist():
+            places = np.flatnonzero(corpus == number)
+            self.parts[number].fill(own[places], places, content, numbers)
         splits = None
         if self.settings.segments == "paper":
             splits = split_points(samples, self.seed, self.content)
-        return Rows(*frame(content, numbers if isolate else None, splits), samples)
+        return Rows(*frame(content, numbers, splits), samples)
+
+    def epochs(self, samples: int) -> dict[str, float]:
+        """How often the first `samples` samples pass through each corpus, by name; {} where there is no mixture."""
+        if self.mixture is None:
+            return {}
+        counts = self.mixture.counts(samples).tolist()
+        found = zip(self.shares.places, counts, self.parts, strict=True)
+        return {name: count / part.order.sequences for name, count, part in found}
 
 
 class Prefetcher:

@@ -16,11 +16,10 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SHARDS, BLOCKS, SEQUENCES = range(3)  # the levels at which an epoch is permuted
+SHARDS, BLOCKS, SEQUENCES, CORPORA = range(4)  # what is permuted: levels of an epoch, places of a mixture
 _MASK = (1 << 64) - 1
 
 
-@lru_cache(maxsize=16)
 def permutation(size: int, seed: int, epoch: int, level: int, number: int) -> Array:
     """A permutation of range(size), (size,) int64, read-only; the same for the same arguments on any machine.
 
@@ -88,6 +87,7 @@ class Order:
         self.sequences = self.blocks * self.per_block - self.missing
         """Sequences of an epoch."""
         self._epoch = lru_cache(maxsize=4)(self._lay_out)
+        self._permutation = lru_cache(maxsize=16)(self._drawn)
 
     def locate(self, samples: Array) -> Places:
         """Places of global samples (n,), counted from 0 across epochs. ValueError where an epoch is empty."""
@@ -102,7 +102,7 @@ class Order:
             places.shard[here], places.block[here] = self._find_block(int(epoch), position)
         return places
 
-    def _permutation(self, size: int, epoch: int, level: int, number: int) -> Array:
+    def _drawn(self, size: int, epoch: int, level: int, number: int) -> Array:
         return permutation(size, self.seed, epoch, level, number) if self.shuffle else np.arange(size)
 
     def _window_permutation(self, epoch: int, number: int) -> Array:

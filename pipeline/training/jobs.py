@@ -57,6 +57,7 @@ class Log:
             "train/data_wait_fraction": waiting,
             "train/skipped_steps": state.skipped_steps,
         }
+        values |= {f"train/epochs/{name}": passes for name, passes in run.stream.epochs(state.samples).items()}
         if run.engine.grad_norm is not None:
             values["train/grad_norm"] = float(run.engine.grad_norm)
         if self.peak is not None:

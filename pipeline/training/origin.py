@@ -8,7 +8,16 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id
-from pipeline.shards.manifest import Manifest, all_shards, check_tokenizer, read_manifest, verify_shards
+from pipeline.shards.manifest import (
+    Manifest,
+    all_shards,
+    check_tokenizer,
+    manifest_path,
+    read_manifest,
+    verify_shards,
+)
+from pipeline.stream.corpora import find_shares
+from pipeline.stream.loader import TokenStream
 from pipeline.training.ranks import Ranks
 from pipeline.vocabulary.reading import given_digest, given_file
 
@@ -35,17 +44,18 @@ class Origin:
 
     def digests(self) -> dict[str, str]:
         """What a checkpoint and an MLflow run keep of the data."""
-        return {"data_manifest_sha256": self.manifest_sha256, "tokenizer_sha256": self.manifest.tokenizer.sha256}
+        return {"tokenizer_sha256": self.manifest.tokenizer.sha256, "data_manifest_sha256": self.manifest_sha256}
 
 
 def find_origin(config: RunConfig) -> Origin:
     """Reads the manifest and compares it with the config and the tokenizer file. Raises UserError."""
     folder = RunFolder(Path(config.data.path or config.run_dir))
-    manifest = read_manifest(folder.manifest)
+    path = manifest_path(folder.data, config.data.revision)
+    manifest = read_manifest(path)
     pieces = manifest.tokenizer.vocab_size
     if config.tokenizer.path is None and config.tokenizer.vocab_size != pieces:
         raise UserError(
-            f"{folder.manifest} was made with a tokenizer of {pieces} pieces, but tokenizer.vocab_size makes the "
+            f"{path} was made with a tokenizer of {pieces} pieces, but tokenizer.vocab_size makes the "
             f"model's vocabulary {config.tokenizer.vocab_size}. Set tokenizer.vocab_size to {pieces}, or "
             "preprocess the corpus again into a new run_dir."
         )
@@ -64,7 +74,13 @@ def find_origin(config: RunConfig) -> Origin:
             f"({manifest.block_tokens} tokens). Shorten it, or preprocess with larger data.block_tokens."
         )
     run_id = read_run_id(folder, "preprocess")
-    return Origin(folder, manifest, sha256_file(folder.manifest), run_id)
+    return Origin(folder, manifest, sha256_file(path), run_id)
+
+
+def training_stream(config: RunConfig, origin: Origin) -> TokenStream:
+    """The training split, a mixture's corpora in the shares of the config. Raises UserError."""
+    shares = find_shares(origin.manifest, origin.folder.data, config.corpus)
+    return TokenStream(origin.folder.data, "train", config.data, config.seed, shares=shares)
 
 
 def verify_data(origin: Origin, ranks: Ranks) -> None:

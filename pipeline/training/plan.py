@@ -8,12 +8,13 @@ from pipeline.base.config import RunConfig
 from pipeline.base.files import read_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import all_shards, verify_shards
+from pipeline.stream.corpora import corpora_of
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import newest_whole, read_state
 from pipeline.training.distributed import launched_world
 from pipeline.training.engine_config import check_zero_block, deepspeed_config, micro_size, micro_steps, zero_stage
 from pipeline.training.initial import initial_objective, is_continued, told
-from pipeline.training.origin import Origin, find_origin
+from pipeline.training.origin import Origin, find_origin, training_stream
 from pipeline.training.precision import make_objective
 from pipeline.training.resume import check_same_data, check_unchanged
 from pipeline.training.schedule import odd_warmup
@@ -42,7 +43,7 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     origin = find_origin(config)
     verify_shards(origin.folder.data, all_shards(origin.manifest))
     start = _starting_point(config, origin)
-    stream = TokenStream(origin.folder.data, "train", config.data, config.seed)
+    stream = training_stream(config, origin)
     validation = TokenStream(origin.folder.data, "validation", config.data, config.seed)
     given = told(initial_objective(config, origin)[1]) if start == "from given weights" else []
     with torch.device("meta"):  # shapes alone: no memory, and no time for drawing the initial weights
@@ -63,19 +64,35 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     memory = bytes_a_rank(parameters, stage, world, train.precision)
     shown = ", ".join(f"{name} {size / GIB:.3f} GiB" for name, size in memory.items())
     flops = objective.flops(train.batch_size, config.data.sequence_length)
-    epoch = stream.sequences / train.batch_size
     lines += [
         ("ranks", f"{world}, ZeRO stage {stage}, {train.precision}"),
         ("bytes a rank", f"{sum(memory.values()) / GIB:.3f} GiB and activations: {shown}"),
         ("batch", f"{train.batch_size} sequences, {micro_steps(config, world)} x {micro_size(config, world)} a rank"),
         ("FLOPs a step", f"{flops:.3e}"),
         ("FLOPs in all", f"{flops * train.steps:.3e}"),
-        ("an epoch", f"{stream.sequences:,} sequences of {config.data.sequence_length}, {epoch:,.1f} steps"),
-        ("steps", f"{train.steps:,}, {train.steps / epoch:,.2f} epochs"),
+        *_epochs_told(config, stream),
         ("learning rate", _rates_told(config)),
         ("evaluation", f"{min(validation.sequences, train.eval_sequences):,} of {validation.sequences:,} sequences"),
     ]
     return lines
+
+
+def _epochs_told(config: RunConfig, stream: TokenStream) -> list[tuple[str, str]]:
+    """How often the run passes through its data, or through each corpus of a mixture."""
+    train, length = config.train, config.data.sequence_length
+    if stream.shares.places:
+        epochs = stream.epochs(train.steps * train.batch_size)
+        lines = [("steps", f"{train.steps:,}"), ("corpora", f"mixed {stream.shares.told}")]
+        for (name, entry), part in zip(corpora_of(stream.manifest).items(), stream.parts, strict=True):
+            share, sequences = stream.shares.fraction(name), part.order.sequences
+            seen = f"{share:.4f} of the sequences, {epochs[name]:,.2f} epochs of {sequences:,} sequences of {length}"
+            lines.append((f"  {name}", f"{entry.tokens:,} tokens, {seen}"))
+        return lines
+    epoch = stream.sequences / train.batch_size
+    return [
+        ("an epoch", f"{stream.sequences:,} sequences of {length}, {epoch:,.1f} steps"),
+        ("steps", f"{train.steps:,}, {train.steps / epoch:,.2f} epochs"),
+    ]
 
 
 def _rates_told(config: RunConfig) -> str:
@@ -92,6 +109,6 @@ def _starting_point(config: RunConfig, origin: Origin) -> str:
     if checkpoint is None:
         return "from given weights" if is_continued(config) else "from the start"
     state, _ = read_state(checkpoint)
-    check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin.digests())
+    check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin)
     check_unchanged(checkpoint, config, state)
     return f"at step {state.step:,}, from {checkpoint}"

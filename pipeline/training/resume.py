@@ -1,21 +1,29 @@
 """Going on from a checkpoint: find it, compare its config with the run's, put its state into the engine."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
+from pipeline.shards.manifest import find_revision
 from pipeline.training.checkpoint import TrainState, load_tensors, newest_whole, read_config_values, read_state
 from pipeline.training.engine import Engine
 from pipeline.training.engine_state import KINDS
+from pipeline.training.origin import Origin
 from pipeline.training.ranks import Ranks
 
 MAY_CHANGE = (
     "run_dir",
+    "store",
     "corpus",
     "tokenizer",
     "data.path",
+    "data.revision",
+    "data.cache",
+    "data.cache_bytes",
+    "data.cache_ahead",
     "data.shard_blocks",
     "deepspeed",
     "train.micro_batch_size",
@@ -33,6 +41,8 @@ MAY_CHANGE = (
     "explain",
 )
 """Keys, or sections, that do not decide what is learned (data and tokenizer are compared by digest)."""
+MIXTURE = re.compile(r"corpus\.temperature|corpus\.corpora\.[^.]+\.weight")
+"""What of `corpus` decides it all the same: the corpora's shares, and with them their names."""
 
 
 def find_resume_point(folder: RunFolder, ranks: Ranks) -> Path | None:
@@ -61,19 +71,26 @@ def check_unchanged(path: Path, config: RunConfig, state: TrainState) -> None:
     raise UserError(
         f"the checkpoint {path} {what}:\n"
         + "\n".join(f"  {key}: {_shown(before, key)} in the checkpoint, {_shown(now, key)} now" for key in changed)
-        + f"\nSet them back, or set another run_dir for a new run. May change on resume: {', '.join(MAY_CHANGE)}, the "
-        "number of ranks; and train.steps may be raised once they are reached (it sets the learning rates on the way)."
+        + f"\nSet them back, or set another run_dir for a new run. May change on resume: {', '.join(MAY_CHANGE)} (of "
+        "corpus all but a mixture's names, weights and temperature), the number of ranks; and train.steps may be "
+        "raised once they are reached (it sets the learning rates on the way)."
     )
 
 
-def check_same_data(path: Path, manifest: dict[str, Any], digests: dict[str, str]) -> None:
+def check_same_data(path: Path, manifest: dict[str, Any], origin: Origin) -> None:
     """UserError when the run's data or tokenizer is not what the checkpoint was trained on."""
-    for key, what in (("tokenizer_sha256", "tokenizer"), ("data_manifest_sha256", "data")):
-        if manifest.get(key) != digests[key]:
-            raise UserError(
-                f"the checkpoint {path} was trained on other {what}:\n  sha256 {manifest.get(key)} in the checkpoint, "
-                f"{digests[key]} now.\nPut the {what} back (data.path), or set another run_dir for a new run."
-            )
+    for key, now in origin.digests().items():
+        then, what = manifest.get(key), "tokenizer" if key == "tokenizer_sha256" else "data"
+        if then == now:
+            continue
+        way = f"Put the {what} back (data.path)"
+        older = find_revision(origin.folder.data, str(then)) if what == "data" else None
+        if older is not None:
+            way = f"It is revision {older} of {origin.folder.data}: set data.revision={older} to go on with it"
+        raise UserError(
+            f"the checkpoint {path} was trained on other {what}:\n  sha256 {then} in the checkpoint, "
+            f"{now} now.\n{way}, or set another run_dir for a new run."
+        )
 
 
 def load_into(engine: Engine, path: Path) -> TrainState:
@@ -91,7 +108,7 @@ def load_into(engine: Engine, path: Path) -> TrainState:
 
 
 def _free(key: str) -> bool:
-    return any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
+    return not MIXTURE.fullmatch(key) and any(key == free or key.startswith(f"{free}.") for free in MAY_CHANGE)
 
 
 def _shown(values: dict[str, Any], key: str) -> str:
