@@ -1,6 +1,8 @@
 """The checkpoint's folder: complete only with its manifest, damage is named, the one before is taken."""
 
+import json
 import logging
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ from safetensors.torch import save_file
 
 from pipeline.base.config import RunConfig, dump_config
 from pipeline.base.errors import UserError
-from pipeline.base.files import write_json
+from pipeline.base.files import sha256_file, write_json
 from pipeline.base.run_folder import RunFolder
+from pipeline.shards.manifest import read_manifest
 from pipeline.training.checkpoint import (
     TrainState,
     checkpoint_name,
@@ -27,7 +30,9 @@ from pipeline.training.checkpoint import (
     write_manifest,
 )
 from pipeline.training.metrics_file import append_metrics, cut_metrics
+from pipeline.training.origin import Origin
 from pipeline.training.resume import check_same_data, check_unchanged
+from tests.datasets import make_dataset
 
 
 def write(folder: RunFolder, step: int, config: RunConfig | None = None) -> Path:
@@ -153,13 +158,53 @@ def test_more_steps_once_they_are_reached(folder: RunFolder) -> None:
     check_unchanged(path, changed({"train": {"steps": 20}}), TrainState(step=10))
 
 
-def test_other_data_or_another_tokenizer(folder: RunFolder) -> None:
-    digests = {"data_manifest_sha256": "d", "tokenizer_sha256": "t"}
-    check_same_data(folder.path, {**digests, "step": 1}, digests)
+@pytest.fixture
+def origin(tmp_path: Path) -> Origin:
+    """A data set of two revisions, at the newest."""
+    make_dataset(tmp_path / "data", tokens=2_000)
+    data = RunFolder(tmp_path / "data")
+    for number in (1, 2):
+        content = json.loads(data.manifest.read_text()) | {"config": {"seed": number}}
+        write_json(data.data / "manifests" / f"{number:06d}.json", content)
+    shutil.copyfile(data.data / "manifests" / "000002.json", data.manifest)
+    return Origin(data, read_manifest(data.manifest), sha256_file(data.manifest), None)
+
+
+def test_other_data_or_another_tokenizer(folder: RunFolder, origin: Origin) -> None:
+    digests = origin.digests()
+    check_same_data(folder.path, {**digests, "step": 1}, origin)
     with pytest.raises(UserError, match="other tokenizer"):
-        check_same_data(folder.path, {**digests, "tokenizer_sha256": "x"}, digests)
-    with pytest.raises(UserError, match="other data"):
-        check_same_data(folder.path, {**digests, "data_manifest_sha256": "x"}, digests)
+        check_same_data(folder.path, {**digests, "tokenizer_sha256": "x"}, origin)
+    with pytest.raises(UserError, match=r"other data(.|\n)*Put the data back \(data\.path\)"):
+        check_same_data(folder.path, {**digests, "data_manifest_sha256": "x"}, origin)
+
+
+def test_an_older_revision_of_the_data_is_named(folder: RunFolder, origin: Origin) -> None:
+    older = sha256_file(origin.folder.data / "manifests" / "000001.json")
+    with pytest.raises(UserError, match=r"other data(.|\n)*revision 1 of .*: set data\.revision=1 to go on"):
+        check_same_data(folder.path, {**origin.digests(), "data_manifest_sha256": older}, origin)
+
+
+WIKI = {"paths": ["a"], "weight": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "keys"),
+    [
+        ({"corpora": {"wiki": WIKI | {"weight": 2.0}, "news": {"paths": ["b"]}}}, ["corpus.corpora.wiki.weight"]),
+        ({"corpora": {"wiki": WIKI, "web": {"paths": ["b"]}}}, ["corpus.corpora.news.weight: 1.0", "web.weight: not"]),
+        ({"corpora": {"wiki": {"paths": ["a"]}, "news": {"paths": ["b"]}}, "temperature": 2}, ["corpus.temperature"]),
+        ({}, ["corpus.corpora.wiki.weight: 3.0 in the checkpoint, not set now"]),
+    ],
+)
+def test_a_mixture_stays_as_it_was(folder: RunFolder, corpus: dict[str, Any], keys: list[str]) -> None:
+    path = write(folder, 4, changed({"corpus": {"corpora": {"wiki": WIKI, "news": {"paths": ["b"]}}}}))
+    with pytest.raises(UserError) as error:
+        check_unchanged(path, changed({"corpus": corpus}), TrainState(step=4))
+    for key in keys:
+        assert key in str(error.value)
+    elsewhere = {"wiki": WIKI | {"paths": ["c"], "text_field": "body"}, "news": {"paths": ["d"]}}
+    check_unchanged(path, changed({"corpus": {"corpora": elsewhere}}), TrainState(step=4))
 
 
 def test_metrics_after_the_resumed_step_are_cut(tmp_path: Path) -> None:
