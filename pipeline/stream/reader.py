@@ -1,5 +1,7 @@
 """Random access to the blocks of tar shards: an index of offsets, read once a shard; the last used blocks stay open.
 
+Shards of a store are read from local copies, fetched and checked at their first block (`cache`).
+
 A shard that turns out to be broken is a UserError that names the shard and the sample. Price: the first block of a
 shard costs a scan of its headers (a few tens of ms); a block is read whole even for one row (128 kB at 65,536 tokens).
 """
@@ -10,13 +12,14 @@ import tarfile
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from pipeline.base.errors import UserError
 from pipeline.shards.block import Array, block_key
 from pipeline.shards.manifest import Manifest
+from pipeline.stream.cache import Cache, Remote, RemoteFile
 
 _FIELDS = ("ids.npy", "documents.npy")
 
@@ -31,15 +34,26 @@ class OpenBlock(NamedTuple):
 class ShardReader:
     """Blocks of one split by (shard, block of the shard). Safe to use from several threads.
 
-    data: the folder of the manifest; open_blocks: how many decoded blocks to keep (each 6 bytes a token).
+    data: the folder of the manifest; open_blocks: how many decoded blocks to keep (each 6 bytes a token); cache: where
+    the shards are copied to, None for those of this machine, which are read where they are.
     """
 
-    def __init__(self, data: Path, manifest: Manifest, split: str, open_blocks: int) -> None:
-        self.data, self.manifest, self.split = Path(data), manifest, split
+    def __init__(
+        self, data: Path, manifest: Manifest, split: str, open_blocks: int, cache: Cache | None = None
+    ) -> None:
+        self.data, self.manifest, self.split, self.cache = data, manifest, split, cache
         self.entries = manifest.splits[split].shards
+        self.remotes = [Remote(data, (RemoteFile(entry.name, entry.bytes, entry.sha256),)) for entry in self.entries]
+        """What is copied of each shard."""
         self.first_block = np.cumsum([0, *(entry.blocks for entry in self.entries)])
         self.block = lru_cache(maxsize=open_blocks)(self._read_block)
         self._index = lru_cache(maxsize=None)(self._read_index)
+
+    def _open(self, shard: int) -> BinaryIO:
+        """The shard's file, unbuffered."""
+        if self.cache is not None:
+            return self.cache.open(self.remotes[shard], self.entries[shard].name)
+        return open(self.data / self.entries[shard].name, "rb", buffering=0)
 
     def _broken(self, shard: int, where: str, reason: object) -> UserError:
         manifest = self.data / "manifest.json"
@@ -55,7 +69,7 @@ class ShardReader:
         """Offsets and sizes of a shard's arrays: (blocks, 2 for ids and documents, 2) int64."""
         found = {}
         try:
-            with tarfile.open(self.data / self.entries[shard].name, "r:") as tar:
+            with self._open(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     found[member.name] = (member.offset_data, member.size)
         except (OSError, tarfile.TarError) as error:
@@ -73,7 +87,8 @@ class ShardReader:
         where = f", sample {self._key(shard, block)},"
         places = self._index(shard)[block].tolist()
         try:
-            ids, documents = _load_arrays(self.data / self.entries[shard].name, places)
+            with self._open(shard) as file:
+                ids, documents = _load_arrays(file, places)
         except (OSError, ValueError, EOFError) as error:
             raise self._broken(shard, where, error) from None
         length = self.manifest.block_tokens
@@ -88,15 +103,14 @@ class ShardReader:
         return OpenBlock(ids, np.cumsum(begins, dtype=np.int32))
 
 
-def _load_arrays(path: Path, places: Sequence[Sequence[int]]) -> list[Array]:
+def _load_arrays(file: BinaryIO, places: Sequence[Sequence[int]]) -> list[Array]:
     """The .npy files at the given (offset, size) of a file; ValueError when one is cut short or no array."""
     arrays = []
-    with open(path, "rb", buffering=0) as file:
-        for offset, size in places:
-            data = os.pread(file.fileno(), size, offset)
-            if len(data) != size:
-                raise ValueError(f"the file ends within it ({len(data)} of {size} bytes)")
-            arrays.append(np.load(io.BytesIO(data), allow_pickle=False))
+    for offset, size in places:
+        data = os.pread(file.fileno(), size, offset)
+        if len(data) != size:
+            raise ValueError(f"the file ends within it ({len(data)} of {size} bytes)")
+        arrays.append(np.load(io.BytesIO(data), allow_pickle=False))
     return arrays
 
 
