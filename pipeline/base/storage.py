@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, Union
 from urllib.parse import unquote, urlsplit
 
 import fsspec
@@ -29,6 +29,8 @@ PART = 16 << 20
 """Bytes of a part of an upload, and of a download."""
 MOST_PARTS = 9_000
 """S3 takes 10,000 parts of an object at most: a larger file gets larger parts."""
+WHOLE = 64 << 20
+"""Bytes of the largest file that is read from a web server without ranges, which sends it from its start each time."""
 CONNECTIONS = 4
 """Parts of one file on their way at a time."""
 
@@ -60,7 +62,7 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def is_remote(place: Location) -> bool:
+def is_remote(place: Location) -> TypeGuard["UPath"]:
     """Whether the place lies in a store, not in a file system of this host."""
     return not isinstance(place, Path)
 
@@ -140,12 +142,16 @@ def facts_of(place: Location) -> Facts:
 
 def facts_in(found: dict[str, Any], place: object) -> Facts:
     """Facts of a file from what fsspec tells about it."""
-    if found.get("size") is None:
+    size = found.get("size")
+    if size is None:
+        raise UserError(f"cannot read {shown(place)}: its server tells no size. Download it and name the copy.")
+    if size > WHOLE and not found.get("partial", True):
         raise UserError(
-            f"cannot read {shown(place)}: its server does not tell its size. Download it, name the local file."
+            f"cannot read {shown(place)}: its server sends whole files only (no ranges), and this one has "
+            f"{size >> 20} MiB, more than {WHOLE >> 20}. Download it and name the copy."
         )
     stamp = next((str(found[name]) for name in _STAMPS if found.get(name)), "")
-    return Facts(int(found["size"]), stamp.strip('"'))
+    return Facts(int(size), stamp.strip('"'))
 
 
 def system_of(place: "UPath") -> Any:
@@ -197,14 +203,15 @@ def download(place: Location, local: Path) -> None:
             wanted = min(PART, before.size - start)
             data = read_range(place, start, start + wanted)
             if len(data) != wanted:
-                raise _changed(place)
+                raise changed_while_read(place)
             os.pwrite(file.fileno(), data, start)
 
         for _ in pool.map(fetch, range(0, before.size, PART)):
             pass
         if facts_of(place) != before:
-            raise _changed(place)
+            raise changed_while_read(place)
 
 
-def _changed(place: Location) -> UserError:
+def changed_while_read(place: Location) -> UserError:
+    """The message for a file that got shorter, or another one, in the middle."""
     return UserError(f"{shown(place)} changed while it was read. Wait until nothing writes to it, start again.")

@@ -1,6 +1,7 @@
-"""Input files: paths, folders and globs to a list in a fixed order, and errors for what cannot be read.
+"""Input files: paths, folders, globs and URLs to a list in a fixed order, and errors for what cannot be read.
 
-The order is that of corpus.paths; inside a folder or glob it is sorted by path. A file named twice is read once.
+The order is that of corpus.paths; inside a folder or glob it is sorted by path. A file named twice is read once. Price:
+of a folder in a store each file's right to be read is seen only when it is read.
 """
 
 import glob
@@ -9,8 +10,12 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.base.errors import UserError
+from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_of
+from pipeline.base.stores.faults import StoreAway
+from pipeline.corpus.urls import Found, find_urls
 
 KINDS = (".txt", ".jsonl", ".parquet")
 PACKINGS = (".gz", ".zst")
@@ -22,22 +27,22 @@ class InputFile:
     """A file to read."""
 
     path: str
-    """As found, so relative where corpus.paths is."""
+    """As found, so relative where corpus.paths is; or a URL."""
     name: str
     """Relative to the entry of corpus.paths that it came from: the same wherever the corpus lies."""
     kind: str
     packing: str
     """Empty, or one of PACKINGS."""
     size: int
-    changed: int
-    """Modification time in nanoseconds."""
+    changed: str
+    """What differs when the content does: times of the last change in nanoseconds; the entity tag in a store."""
     base: str
     """The driver's working folder."""
 
     @property
     def place(self) -> str:
-        """Absolute path, for workers in other folders."""
-        return os.path.join(self.base, self.path)
+        """Absolute path, for workers in other folders; or the URL."""
+        return self.path if is_url(self.path) else os.path.join(self.base, self.path)
 
 
 def kind_of(path: str) -> tuple[str, str] | None:
@@ -48,25 +53,26 @@ def kind_of(path: str) -> tuple[str, str] | None:
     return (kind, packing) if kind in KINDS else None
 
 
-def find_files(paths: Sequence[str], run_dir: Path | None = None) -> list[InputFile]:
+def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
     """All input files in reading order. UserError for what is missing, empty or unreadable.
 
-    An entry that leads through run_dir (such as ".") does not take up what the run itself writes there; one that names
-    something below run_dir is taken at its word.
+    own: run_dir and the store of the run. An entry that leads through one of them (such as ".") does not take up what
+    the run itself writes there; one that names something below it is taken at its word.
     """
     found: dict[str, InputFile] = {}
     problems: list[str] = []
     for entry in paths:
         try:
-            files = _entry_files(entry)
+            files, root = _entry_files(entry)
+        except StoreAway:  # the next entry would be waited for as long
+            raise
         except UserError as error:
             problems.append(str(error))
             continue
-        root = Path(os.path.realpath(_fixed_part(os.path.expanduser(entry))))
-        passed_over = None if run_dir in root.parents else run_dir
+        passed_over = [str(place) for place in own if not _is_below(root, str(place))]
         for file in files:
-            place = os.path.realpath(file.path)
-            if passed_over is None or not Path(place).is_relative_to(passed_over):
+            place = file.place if is_url(file.path) else os.path.realpath(file.path)
+            if not any(place == folder or _is_below(place, folder) for folder in passed_over):
                 found.setdefault(place, file)
     if problems:
         raise UserError("corpus.paths:\n  " + "\n  ".join(problems))
@@ -75,8 +81,23 @@ def find_files(paths: Sequence[str], run_dir: Path | None = None) -> list[InputF
     return list(found.values())
 
 
-def _entry_files(entry: str) -> list[InputFile]:
-    path = os.path.expanduser(entry)
+def _is_below(place: str, folder: str) -> bool:
+    return place.startswith(folder.rstrip("/") + "/")
+
+
+def _entry_files(entry: str) -> tuple[list[InputFile], str]:
+    """The files of one entry, and the path or URL that all of it lies in."""
+    place = place_of(entry)
+    if is_remote(place):
+        files = [_found_file(found) for found in find_urls(place, kind_of, WANTED)]
+        parts = str(place).split("/")
+        first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+        return files, "/".join(parts[:first])
+    path = str(place) if is_url(entry) else os.path.expanduser(entry)
+    return _local_files(entry, path), os.path.realpath(_fixed_part(path))
+
+
+def _local_files(entry: str, path: str) -> list[InputFile]:
     if os.path.isdir(path):
         files = _folder_files(path, path)
         if not files:
@@ -137,10 +158,15 @@ def _fixed_part(pattern: str) -> str:
 def _input_file(path: str, name: str) -> InputFile:
     kind, packing = kind_of(path) or ("", "")
     try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise UserError(f"{path} is not a regular file. Write its content to one.")
         os.close(os.open(path, os.O_RDONLY))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Mend the path or its permissions.") from None
-    return InputFile(path, name, kind, packing, status.st_size, status.st_mtime_ns, os.getcwd())
+    facts = facts_of(Path(path))
+    return InputFile(path, name, kind, packing, facts.size, facts.stamp, os.getcwd())
+
+
+def _found_file(found: Found) -> InputFile:
+    kind, packing = kind_of(urlsplit(found.url).path if found.url.startswith("http") else found.url) or ("", "")
+    return InputFile(found.url, found.name, kind, packing, found.facts.size, found.facts.stamp, "")

@@ -2,7 +2,7 @@
 
 A gzip file may have several members, a zstd file several frames. Damage (a truncated or corrupt archive) is raised only
 after everything that could be read before it has been yielded. Price: zstd is fed 4 KiB at a time, which bounds what a
-hostile file can expand to.
+hostile file can expand to: to 128 MiB a time (a block of 4 bytes makes 128 KiB), and that is passed on in chunks.
 """
 
 import zlib
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import zstandard
 
-from pipeline.base.errors import UserError
+from pipeline.corpus.opening import open_input
 
 CHUNK = 1 << 20
 ZSTD_FEED = 1 << 12
@@ -22,21 +22,18 @@ class Damage(Exception):
     """The rest of this file cannot be read; the message says why."""
 
 
-def read_chunks(path: str, packing: str = "", start: int = 0) -> Iterator[bytes]:
-    """Chunks of the file's content, from byte `start` of a plain file. Raises Damage, or UserError."""
-    try:
-        with open(path, "rb") as file:
-            if packing == ".gz":
-                yield from _gunzip(iter(lambda: file.read(CHUNK), b""))
-            elif packing == ".zst":
-                yield from _unzstd(iter(lambda: file.read(ZSTD_FEED), b""))
-            else:
-                file.seek(start)
-                yield from iter(lambda: file.read(CHUNK), b"")
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}: {error.strerror or error}. Mend it and start the same command again."
-        ) from error
+def read_chunks(path: str, packing: str = "", start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+    """Chunks of the content of a file or URL, from byte `start` of a plain file. Raises Damage, or UserError.
+
+    stop: about where reading will end, no more than a hint (opening.py).
+    """
+    with open_input(path, start, stop) as file:
+        if packing == ".gz":
+            yield from _gunzip(iter(lambda: file.read(CHUNK), b""))
+        elif packing == ".zst":
+            yield from _unzstd(iter(lambda: file.read(ZSTD_FEED), b""))
+        else:
+            yield from iter(lambda: file.read(CHUNK), b"")
 
 
 def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
@@ -85,7 +82,10 @@ def _unzstd(raw: Iterator[bytes]) -> Iterator[bytes]:
                 out = frame.decompress(data)
             except zstandard.ZstdError as error:
                 raise Damage(f"damaged zstd: {error}") from None
-            yield out
+            if len(out) <= CHUNK:
+                yield out
+            else:  # whoever splits it into lines would need many times its size
+                yield from (out[first : first + CHUNK] for first in range(0, len(out), CHUNK))
             data = frame.unused_data if frame.eof else b""
             if frame.eof:
                 frame = None

@@ -6,8 +6,8 @@ documents. A document that spans many ranges is read once, by the owner of its f
 
 from collections.abc import Iterator
 
-from pipeline.base.errors import UserError
 from pipeline.corpus.lines import BLANK_LIMIT, BOM, Line, is_blank, split_lines
+from pipeline.corpus.opening import open_input
 from pipeline.corpus.records import Record, Tally, record_of, too_long
 from pipeline.corpus.streams import Damage, read_chunks
 
@@ -42,7 +42,7 @@ class _Document:
 
 def read_text(path: str, packing: str, start: int, stop: int | None, limit: int, tally: Tally) -> Iterator[Record]:
     """Records of the documents whose first line begins in the bytes [start, stop); stop None: to the end."""
-    lines = split_lines(read_chunks(path, packing, max(start - 1, 0)), limit, max(start - 1, 0))
+    lines = split_lines(read_chunks(path, packing, max(start - 1, 0), stop), limit, max(start - 1, 0))
     document: _Document | None = None
     try:
         foreign = start > 0 and not _blank_before(path, start, next(lines, None))
@@ -73,12 +73,8 @@ def _blank_before(path: str, start: int, rest: Line | None) -> bool:
     rest: the stream's first line when it is read from byte start - 1, which is the end of that line.
     """
     first = max(0, start - 1 - BLANK_LIMIT - len(BOM))
-    try:
-        with open(path, "rb") as file:
-            file.seek(first)
-            window = file.read(start - 1 - first)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Mend it and start the same command again.") from error
+    with open_input(path, first, start - 1) as file:
+        window = file.read(start - 1 - first)
     _, newline, tail = window.rpartition(b"\n")
     if not newline and first > 0:
         return False

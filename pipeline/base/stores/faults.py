@@ -129,7 +129,7 @@ def told(error: BaseException, verb: str, where: object) -> UserError:
     if names & _NO_CREDENTIALS:
         return UserError(f"{start}no credentials ({detail}). Set them as docs/storage.md says, {again}")
     if is_transient(error):
-        return UserError(
+        return StoreAway(
             f"{start}the store was away or busy for {PATIENCE:.0f} seconds ({detail}). What was complete is kept: "
             "see that it answers, then start the same command again."
         )
@@ -140,6 +140,10 @@ def told(error: BaseException, verb: str, where: object) -> UserError:
     if status == 404 or isinstance(error, FileNotFoundError):
         return UserError(f"{start}there is nothing of that name. Mend the URL, {again}")
     return UserError(f"{start}{detail}. Mend it, {again}")
+
+
+class StoreAway(UserError):
+    """A store was waited for in vain."""
 
 
 class Patience:
