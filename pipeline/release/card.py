@@ -87,6 +87,7 @@ def _origin(facts: Facts) -> str:
         ("checkpoint, sha256 of its manifest", facts.sha256),
         *[(f"first weights, init.{name}", _source(source)) for name, source in _sources(facts).items()],
         ("data, sha256 of the manifest", facts.data_manifest_sha256),
+        *[(f"corpus {name}{here}", _seen(seen)) for name, seen in facts.corpora.items()],
         (f"tokenizer, sha256 of the {facts.tokenizer_kind}", facts.tokenizer_sha256),
         (f"sequences seen{here}", f"{state.samples:,} of {facts.config.data.sequence_length} tokens each"),
         (f"tokens seen{here}", f"{state.tokens:,}"),
@@ -95,6 +96,10 @@ def _origin(facts: Facts) -> str:
         ("MLflow run", facts.pretrain_run_id or "none"),
     ]
     return table(("", ""), rows)
+
+
+def _seen(seen: dict[str, float]) -> str:
+    return f"{seen['share']:.2%} of the sequences, {seen['epochs']:.2f} epochs"
 
 
 def _sources(facts: Facts) -> dict[str, dict[str, Any]]:

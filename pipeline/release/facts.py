@@ -1,7 +1,7 @@
 """What a checkpoint knows about itself, gathered for the model card, the tags of the MLflow run and export.json."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Facts:
     """MLflow run, "" where there was none."""
     initial: dict[str, Any] | None = None
     """What the first weights were taken from (the checkpoint's init.json, docs/continue.md); None: random ones."""
+    corpora: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Of a mixture, by corpus: "share" of the sequences, "epochs" seen."""
 
     @property
     def trained_length(self) -> int:
@@ -80,6 +82,7 @@ def gather_facts(checkpoint: Path) -> Facts:
         tokenizer_sha256=codec.sha256,
         data_manifest_sha256=str(manifest.get("data_manifest_sha256") or ""),
         pretrain_run_id=str(manifest.get("mlflow_run_id") or ""),
+        corpora=manifest.get("corpora") or {},
         initial=read_json(noted) if (noted := RunFolder(checkpoint).init).is_file() else None,
     )
 

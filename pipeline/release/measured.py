@@ -129,7 +129,7 @@ def _corpus(records: Records) -> str:
         ("records set aside", _dropped(corpus)),
         ("letters by script", _scripts(corpus)),
     ]
-    if records.tokens_seen and tokens:
+    if records.tokens_seen and tokens and not corpus.get("corpora"):  # of a mixture each has its own: see Origin
         rows.append(("passes over it", f"{records.tokens_seen / tokens:.2f}"))
     text = table(("", ""), rows)
     if records.continued:

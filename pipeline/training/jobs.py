@@ -1,7 +1,7 @@
 """What is done between steps: log, evaluate, save. Each says when it is due; the last step is always one."""
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.base.log import get_logger
 from pipeline.stream.loader import Prefetcher
@@ -108,5 +108,14 @@ class Save:
         loss = float(run.ranks.sum({"loss": result.loss})["loss"])
         check_loss(loss, state.step, run.config.train.precision)
         with run.speed.excluded():
-            path = save_checkpoint(run.engine, run.folder, state, run.origin, run.tracker.run_id)
+            path = save_checkpoint(run.engine, run.folder, state, run.origin, self._facts(state))
         get_logger().info(f"step {state.step}: saved {path}")
+
+    def _facts(self, state: TrainState) -> dict[str, Any]:
+        """The MLflow run and, of a mixture, each corpus's part of the sequences and the passes through it so far."""
+        stream = self.context.stream
+        corpora = {
+            name: {"share": stream.shares.fraction(name), "epochs": epochs}
+            for name, epochs in stream.epochs(state.samples).items()
+        }
+        return {"mlflow_run_id": self.context.tracker.run_id, **({"corpora": corpora} if corpora else {})}

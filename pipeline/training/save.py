@@ -4,6 +4,7 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,8 +18,13 @@ from pipeline.training.engine_state import KINDS
 from pipeline.training.origin import Origin
 
 
-def save_checkpoint(engine: Engine, folder: RunFolder, state: TrainState, origin: Origin, run_id: str | None) -> Path:
-    """Saves at state.step, moves `latest` there and prunes older ones. Collective. Raises UserError on every rank."""
+def save_checkpoint(
+    engine: Engine, folder: RunFolder, state: TrainState, origin: Origin, facts: dict[str, Any]
+) -> Path:
+    """Saves at state.step, moves `latest` there and prunes older ones. Collective. Raises UserError on every rank.
+
+    facts: what else the checkpoint's manifest keeps.
+    """
     ranks = engine.ranks
     first = ranks.rank == 0
     path = folder.checkpoints / checkpoint_name(state.step)
@@ -32,7 +38,7 @@ def save_checkpoint(engine: Engine, folder: RunFolder, state: TrainState, origin
                     _write_tensors(gathered, aside / f"{kind}.safetensors")
         with ranks.together():
             if first:
-                _write_rest(engine, folder, aside, state, origin, run_id)
+                _write_rest(engine, folder, aside, state, origin, facts)
             stack.close()  # renames the folder into its place
     with ranks.together():
         if first:
@@ -42,7 +48,7 @@ def save_checkpoint(engine: Engine, folder: RunFolder, state: TrainState, origin
 
 
 def _write_rest(
-    engine: Engine, folder: RunFolder, aside: Path, state: TrainState, origin: Origin, run_id: str | None
+    engine: Engine, folder: RunFolder, aside: Path, state: TrainState, origin: Origin, facts: dict[str, Any]
 ) -> None:
     write_json(aside / "state.json", asdict(state) | {"loss_scale": engine.scaler()})
     write_atomic(aside / "config.yaml", dump_config(engine.config))
@@ -51,8 +57,7 @@ def _write_rest(
     if origin.tokenizer_file.is_file():
         (aside / "tokenizer").mkdir()
         shutil.copyfile(origin.tokenizer_file, aside / "tokenizer" / origin.tokenizer_file.name)
-    facts = {"step": state.step, "vocab_size": origin.vocab_size, **origin.digests(), "mlflow_run_id": run_id}
-    write_manifest(aside, facts)
+    write_manifest(aside, {"step": state.step, "vocab_size": origin.vocab_size, **origin.digests(), **facts})
 
 
 def _write_tensors(tensors: dict[str, Tensor], path: Path) -> None:

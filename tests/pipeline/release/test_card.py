@@ -1,6 +1,7 @@
 """What a model card says of a run that started from given weights, with a given tokenizer, and of one that did not."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,12 @@ def test_the_example_has_the_tokenizers_own_mask(tmp_path: Path, sentence_piece:
     given = read_renumbered(save(byte_bpe(), tmp_path / "given", ROBERTA)).model
     assert '("The <mask> is here.")' in card_of(make_facts(config, given), "generator")
     assert '("The [MASK] is here.")' in card_of(make_facts(config, sentence_piece), "generator")
+
+
+def test_a_mixture_is_told(tmp_path: Path, sentence_piece: bytes) -> None:
+    facts = make_facts(make_config(tmp_path, "electra", "electra"), sentence_piece)
+    assert "| corpus " not in card_of(facts)
+    mixed = replace(facts, corpora={"wiki": {"share": 0.75, "epochs": 3.204}, "news": {"share": 0.25, "epochs": 0.5}})
+    card = card_of(mixed)
+    assert "| corpus wiki | 75.00% of the sequences, 3.20 epochs |" in card
+    assert "| corpus news | 25.00% of the sequences, 0.50 epochs |" in card
