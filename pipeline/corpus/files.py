@@ -17,9 +17,9 @@ from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_o
 from pipeline.base.stores.faults import StoreAway
 from pipeline.corpus.urls import Found, find_urls
 
-KINDS = (".txt", ".jsonl", ".parquet")
+KINDS = (".txt", ".jsonl", ".parquet", ".arrow")
 PACKINGS = (".gz", ".zst")
-WANTED = ".txt, .jsonl or .parquet, each also .gz or .zst"
+WANTED = ".txt, .jsonl, .parquet or .arrow, each also .gz or .zst"
 
 
 @dataclass(frozen=True)

@@ -1,100 +1,91 @@
 """Parquet: a record a row of one string column. A task owns whole row groups; rows are read a few megabytes at a time.
 
-A compressed file (.parquet.gz, .parquet.zst) is unpacked to a temporary file first: its index stands at its end.
+A compressed file (.parquet.gz and so on) is unpacked to a temporary file first: its index stands at its end.
 """
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.base.errors import UserError
 from pipeline.base.files import told_plainly
-from pipeline.corpus.records import Record, Tally, record_of, too_long
+from pipeline.corpus.columns import batch_rows, column_records, is_damage, without_column
+from pipeline.corpus.opening import open_input
+from pipeline.corpus.records import Record, Tally
 from pipeline.corpus.streams import Damage, read_chunks
 
-BATCH_BYTES = 4 << 20
-BATCH_ROWS = 4096
 BUFFER = 1 << 20
 
 
 def row_group_bytes(path: str) -> list[int] | None:
     """Uncompressed bytes of each row group by the file's footer, None where that cannot be read."""
-    try:
-        with pq.ParquetFile(path) as file:
-            return [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
-    except (pa.ArrowException, OSError):
-        return None
+    with open_input(path) as raw:
+        try:
+            with pq.ParquetFile(raw) as file:
+                return [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
+        except (pa.ArrowException, OSError) as error:
+            if not is_damage(error):
+                raise
+            return None
 
 
 def read_parquet(
-    path: str, packing: str, start: int, stop: int | None, field: str, limit: int, tally: Tally
+    path: str, packing: str, start: int, stop: int | None, field: str, limit: int, tally: Tally, url_field: str = ""
 ) -> Iterator[Record]:
     """Records of the row groups [start, stop); stop None: to the last. A damaged file ends in one bad record."""
     try:
-        with _opened(path, packing) as raw, pq.ParquetFile(raw, buffer_size=BUFFER, pre_buffer=False) as file:
-            groups = range(start, file.metadata.num_row_groups if stop is None else stop)
-            for group in groups:
-                yield from _read_group(file, group, field, limit, tally)
-    except (Damage, pa.ArrowException, OSError) as error:
+        with unpacked(path, packing) as raw:
+            yield from _read_groups(raw, (start, stop), (field, url_field), limit, tally)
+    except Damage as damage:
         tally.lines += 1
-        yield Record(tally.lines, 0, reason=f"damaged Parquet: {' '.join(str(error).split())[:200]}")
+        yield Record(tally.lines, 0, reason=f"damaged Parquet: {damage}")
 
 
 @contextmanager
-def _opened(path: str, packing: str) -> Iterator[IO[bytes]]:
-    if packing:
-        folder = Path(tempfile.gettempdir())
-        with tempfile.TemporaryFile(dir=folder) as unpacked:
-            with told_plainly(folder):
-                for chunk in read_chunks(path, packing):
-                    unpacked.write(chunk)
-                unpacked.seek(0)
-            yield unpacked
+def unpacked(path: str, packing: str) -> Iterator[IO[bytes]]:
+    """The file, open for reading at any place; a packed one is unpacked to a temporary file first, or raises Damage."""
+    if not packing:
+        with open_input(path) as raw:
+            yield raw
         return
+    folder = Path(tempfile.gettempdir())
+    with tempfile.TemporaryFile(dir=folder) as aside:
+        with told_plainly(folder):
+            for chunk in read_chunks(path, packing):
+                aside.write(chunk)
+            aside.seek(0)
+        yield aside
+
+
+def _read_groups(
+    raw: IO[bytes], groups: tuple[int, int | None], fields: tuple[str, str], limit: int, tally: Tally
+) -> Iterator[Record]:
     try:
-        raw = open(path, "rb")  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Mend it and start the same command again.") from error
-    with raw:
-        yield raw
+        with pq.ParquetFile(raw, buffer_size=BUFFER, pre_buffer=False) as file:
+            start, stop = groups
+            for group in range(start, file.metadata.num_row_groups if stop is None else stop):
+                yield from _read_group(file, group, fields, limit, tally)
+    except (pa.ArrowException, OSError) as error:
+        if not is_damage(error):
+            raise
+        raise Damage(" ".join(str(error).split())[:200]) from None
 
 
-def _read_group(file: pq.ParquetFile, group: int, field: str, limit: int, tally: Tally) -> Iterator[Record]:
+def _read_group(
+    file: pq.ParquetFile, group: int, fields: tuple[str, str], limit: int, tally: Tally
+) -> Iterator[Record]:
     about = file.metadata.row_group(group)
-    if field not in file.schema_arrow.names:
-        reason = f"no text field: no column {field!r} among {', '.join(file.schema_arrow.names[:20])}"
-        for _ in range(about.num_rows):
-            tally.lines += 1
-            yield Record(tally.lines, 0, reason=reason)
+    field, url_field = fields
+    names = file.schema_arrow.names
+    if field not in names:
+        yield from without_column(field, names, about.num_rows, tally)
         return
-    rows = max(1, min(BATCH_ROWS, BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)))
-    for batch in file.iter_batches(rows, row_groups=[group], columns=[field], use_threads=False):
-        column = batch.column(0)
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-            for _ in range(len(column)):
-                tally.lines += 1
-                yield Record(tally.lines, 0, reason=f"text field not a string: {field!r} is {kind}")
-            continue
-        if column.type != kind:
-            column = column.dictionary_decode()
-        for value in column.cast(pa.large_binary()).to_pylist():
-            tally.lines += 1
-            yield _row(value, tally.lines, field, limit)
-
-
-def _row(value: Any, line: int, field: str, limit: int) -> Record:
-    if value is None:
-        return Record(line, 0, reason=f"text field not a string: {field!r} is null")
-    if len(value) > limit:
-        return Record(line, len(value), reason=too_long(limit))
-    try:
-        text = value.decode()
-    except UnicodeDecodeError as error:
-        return Record(line, len(value), reason=f"invalid UTF-8: byte {error.start + 1} of the text")
-    return record_of(line, len(value), text)
+    columns = [field, *(name for name in (url_field,) if name in names and name != field)]
+    rows = batch_rows(about.num_rows, about.total_byte_size)
+    for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
+        urls = batch.column(url_field) if url_field in columns else None
+        yield from column_records(batch.column(field), urls, field, limit, tally)

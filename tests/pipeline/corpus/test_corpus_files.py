@@ -54,7 +54,7 @@ def test_links_to_folders_are_followed_once(corpus: Path) -> None:
         ("nowhere.txt", "nowhere.txt does not exist"),
         ("nowhere/*.txt", "the glob nowhere/*.txt matches nothing"),
         ("in/empty", "the folder in/empty holds no file"),
-        ("in/sub/notes.md", "in/sub/notes.md is not .txt, .jsonl or .parquet"),
+        ("in/sub/notes.md", "in/sub/notes.md is not .txt, .jsonl, .parquet"),
         ("in/sub/*.md", "the glob in/sub/*.md matches 1 paths, but no file"),
         ("in/dangling.txt", "cannot read in/dangling.txt: No such file"),
         ("in/pipe.txt", "in/pipe.txt is not a regular file"),
