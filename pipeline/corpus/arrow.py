@@ -1,4 +1,4 @@
-"""Arrow: a record a row of one string column, in the stream format (what Hugging Face's save_to_disk writes) or the file's.
+"""Arrow: a record a row of one string column, in the stream format (Hugging Face's save_to_disk) or the file format.
 
 A task owns whole record batches. A file of this machine is mapped into memory, so that batches before a task's own cost
 nothing unless they are compressed. Price: a file that is cut off while it is mapped kills the process; a packed file is
@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from pipeline.base.storage import is_url
 from pipeline.corpus.columns import batch_rows, column_records, is_damage, without_column
-from pipeline.corpus.opening import open_input
 from pipeline.corpus.parquet import unpacked
 from pipeline.corpus.records import Record, Tally
 from pipeline.corpus.streams import Damage

@@ -1,4 +1,4 @@
-"""Rows of a table's string column as records, for Parquet and Arrow files: a record a row, bad ones with their reason."""
+"""Rows of a string column as records, for Parquet and Arrow files: a record a row, bad ones with their reason."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any

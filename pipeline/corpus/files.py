@@ -18,8 +18,8 @@ from pipeline.base.stores.faults import StoreAway
 from pipeline.corpus.urls import Found, find_urls
 
 KINDS = (".txt", ".jsonl", ".parquet", ".arrow")
-PACKINGS = (".gz", ".zst")
-WANTED = ".txt, .jsonl, .parquet or .arrow, each also .gz or .zst"
+PACKINGS = (".gz", ".zst", ".bz2")
+WANTED = ".txt, .jsonl, .parquet or .arrow, each also .gz, .zst or .bz2"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """Bytes of a file as a stream of chunks, decompressed on the way, in bounded memory.
 
-A gzip file may have several members, a zstd file several frames. Damage (a truncated or corrupt archive) is raised only
+A gzip file may have several members, a zstd file several frames, a bzip2 file several streams. Damage (a truncated or corrupt archive) is raised only
 after everything that could be read before it has been yielded. Price: zstd is fed 4 KiB at a time, which bounds what a
 hostile file can expand to: to 128 MiB a time (a block of 4 bytes makes 128 KiB), and that is passed on in chunks.
 """
 
+import bz2
 import zlib
 from collections.abc import Iterator
 
@@ -32,6 +33,8 @@ def read_chunks(path: str, packing: str = "", start: int = 0, stop: int | None =
             yield from _gunzip(iter(lambda: file.read(CHUNK), b""))
         elif packing == ".zst":
             yield from _unzstd(iter(lambda: file.read(ZSTD_FEED), b""))
+        elif packing == ".bz2":
+            yield from unbz2(iter(lambda: file.read(CHUNK), b""))
         else:
             yield from iter(lambda: file.read(CHUNK), b"")
 
@@ -91,3 +94,22 @@ def _unzstd(raw: Iterator[bytes]) -> Iterator[bytes]:
                 frame = None
     if frame is not None:
         raise Damage("truncated zstd: it ends inside a frame")
+
+
+def unbz2(raw: Iterator[bytes]) -> Iterator[bytes]:
+    """The content of bzip2 streams, one after the other, at most a chunk at a time. Raises Damage."""
+    stream = None
+    for data in raw:
+        while data or (stream is not None and not stream.needs_input):
+            if stream is None:
+                stream = bz2.BZ2Decompressor()
+            try:
+                out = stream.decompress(data, CHUNK)
+            except OSError as error:
+                raise Damage(f"damaged bzip2: {error}") from None
+            yield out
+            data = stream.unused_data if stream.eof else b""
+            if stream.eof:
+                stream = None
+    if stream is not None:
+        raise Damage("truncated bzip2: it ends inside a stream")

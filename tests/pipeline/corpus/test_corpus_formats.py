@@ -1,5 +1,6 @@
 """Every format and packing gives the same documents; every kind of damage is set aside with file, line and reason."""
 
+import bz2
 import gzip
 import json
 from pathlib import Path
@@ -24,7 +25,7 @@ def packed(data: bytes, packing: str, cuts: int = 3) -> bytes:
     """The data as `cuts` members or frames one after the other."""
     size = len(data) // cuts + 1
     parts = [data[start : start + size] for start in range(0, len(data), size)]
-    pack = {"": bytes, ".gz": gzip.compress, ".zst": zst}[packing]
+    pack = {"": bytes, ".gz": gzip.compress, ".zst": zst, ".bz2": bz2.compress}[packing]
     return b"".join(pack(part) for part in parts)
 
 
@@ -43,7 +44,7 @@ def read_all(path: Path, task_bytes: int = 1 << 25, field: str = "text") -> list
     return [record for span in spans for record in read_span(span, field, 1 << 20, Tally())]
 
 
-@pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
+@pytest.mark.parametrize("packing", ["", ".gz", ".zst", ".bz2"])
 @pytest.mark.parametrize("kind", [".txt", ".jsonl", ".parquet"])
 def test_every_format(tmp_path: Path, kind: str, packing: str) -> None:
     path = tmp_path / f"a{kind}{packing}"
@@ -53,7 +54,7 @@ def test_every_format(tmp_path: Path, kind: str, packing: str) -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 7, 40])
-@pytest.mark.parametrize("packing", [".gz", ".zst"])
+@pytest.mark.parametrize("packing", [".gz", ".zst", ".bz2"])
 @pytest.mark.parametrize("kind", [".txt", ".jsonl"])
 def test_truncated_archive_keeps_what_was_read(tmp_path: Path, kind: str, packing: str, lost: int) -> None:
     path = tmp_path / f"a{kind}{packing}"
@@ -61,9 +62,8 @@ def test_truncated_archive_keeps_what_was_read(tmp_path: Path, kind: str, packin
     *kept, damage = read_all(path)
     assert len(kept) >= 190  # two of three members are whole
     assert [record.text for record in kept] == TEXTS[: len(kept)]
-    assert damage.reason == f"truncated {'gzip' if packing == '.gz' else 'zstd'}: it ends inside a " + (
-        "member" if packing == ".gz" else "frame"
-    )
+    name, part = {".gz": ("gzip", "member"), ".zst": ("zstd", "frame"), ".bz2": ("bzip2", "stream")}[packing]
+    assert damage.reason == f"truncated {name}: it ends inside a {part}"
     first = 3 * len(kept) + 1 if kind == ".txt" else len(kept) + 1
     assert damage.line in (first, first - 1 + (kind == ".txt"))
 
@@ -87,7 +87,7 @@ def test_flipped_bit_in_a_gzip_keeps_what_came_before(tmp_path: Path) -> None:
     assert (damage.line, (damage.reason or "")[:13]) == (301, "damaged gzip:")
 
 
-@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.txt.zst", "a.parquet", "a.parquet.gz"])
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.txt.zst", "a.txt.bz2", "a.parquet", "a.parquet.gz"])
 def test_not_what_the_name_says(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"plain text, not what the name says\n" * 3)
     (record,) = read_all(tmp_path / name)
