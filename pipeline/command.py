@@ -39,6 +39,8 @@ def parser(stage: str) -> argparse.ArgumentParser:
     )
     arguments.add_argument("--config", type=Path, help="a run's YAML file (default: configs/default.yaml)")
     arguments.add_argument("--dry-run", action="store_true", help="check everything, print the plan, write nothing")
+    if stage == "preprocess":
+        arguments.add_argument("--fresh", action="store_true", help="remove what is in data/ and begin anew")
     arguments.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)
     arguments.add_argument("settings", nargs="*", metavar="key=value", help="set a dotted key, such as train.steps=30")
     return arguments
@@ -53,11 +55,12 @@ def main(stage: str, argv: list[str] | None = None) -> int:
 
         config = load_config(arguments.config, arguments.settings)
         module = importlib.import_module(f"pipeline.stages.{stage}")
+        options = {"fresh": arguments.fresh} if stage == "preprocess" else {}
         if arguments.dry_run:
             if rank == 0:
-                print_plan(stage, module.plan(config))
+                print_plan(stage, module.plan(config, **options))
             return 0
-        module.run(config)
+        module.run(config, **options)
         return 0
     except UserError as error:
         if rank == 0 or _only_met_here(error):

@@ -62,6 +62,6 @@ def config_for(shared: Path, run_dir: Path, *more: str) -> RunConfig:
 def digests(run_dir: Path) -> dict[str, str]:
     """sha256 of everything in the data set but the manifest, whose config names the run's folder."""
     files = [path for path in run_dir.rglob("*") if path.is_file() and path.parent.name != "log"]
-    names = ("statistics.json", "inputs.json")
+    names = ("statistics.json", "report.html")
     kept = [path for path in files if path.suffix in (".tar", ".model", ".jsonl") or path.name in names]
     return {str(path.relative_to(run_dir)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}

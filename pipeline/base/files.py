@@ -195,9 +195,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and run its stage again.") from None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Writes indented JSON, whole or not at all."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+    """Writes JSON, indented unless told otherwise, whole or not at all."""
+    write_atomic(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
 @contextmanager

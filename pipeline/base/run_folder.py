@@ -6,7 +6,7 @@ everything else stays below run_dir.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from pipeline.base.config import RunConfig
@@ -24,7 +24,7 @@ class RunFolder:
         """The run's own folder, by run_dir and store."""
         from pipeline.base.storage import place_of
 
-        return cls(Path(config.run_dir), place_of(config.store) if config.store else None)
+        return cls(Path(config.run_dir), cast(Path, place_of(config.store)) if config.store else None)
 
     @classmethod
     def with_data(cls, config: "RunConfig") -> "RunFolder":
@@ -33,8 +33,8 @@ class RunFolder:
 
         if config.data.path is None:
             return cls.of(config)
-        place = place_of(config.data.path)
-        return cls(Path(config.run_dir), place) if is_remote(place) else cls(place)
+        place = cast(Path, place_of(config.data.path))
+        return cls(Path(config.run_dir), cast(Path, place)) if is_remote(place) else cls(place)
 
     @property
     def kept(self) -> Path:
@@ -85,6 +85,11 @@ class RunFolder:
     def statistics(self) -> Path:
         """What the corpus held, what was kept, what was dropped and why."""
         return self.data / "statistics.json"
+
+    @property
+    def report(self) -> Path:
+        """The statistics as a page."""
+        return self.data / "report.html"
 
     @property
     def checkpoints(self) -> Path:

@@ -1,12 +1,14 @@
 """data/quarantine.jsonl: every record set aside, with file, line (from 1), reason, bytes; and when there are too many.
 
-Tasks know lines relative to their span; a running sum over the spans of a file makes them absolute.
+Tasks know lines relative to their span; a running sum over the spans of a file makes them absolute. A range of input
+whose task failed again and again is set aside as a whole, and has no line.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import complete_file
@@ -14,56 +16,98 @@ from pipeline.corpus.documents import ReadReport
 from pipeline.corpus.tasks import Task
 
 SHOWN = 3
+Read = tuple[int, Task, ReadReport, list[int]]
+"""Number, task, report, and the lines of its files before each of its spans."""
 
 
-def write_quarantine(path: Path, tasks: Sequence[Task], reports: Sequence[ReadReport], bad: Sequence[Path]) -> None:
-    """Joins the tasks' files of bad records, in reading order, into the quarantine file."""
-    before: Counter[str] = Counter()
+def write_quarantine(path: Path, reads: Iterable[Read], bad: Callable[[int], Path], keep: int = 0) -> int:
+    """Joins the tasks' files of bad records, in reading order, into the quarantine file.
+
+    keep: so many lines of the file that is there stay, those of an older revision. Returns the file's lines.
+    """
+    lines = keep
     with complete_file(path) as aside, open(aside, "w", encoding="utf-8") as out:
-        for task, report, file in zip(tasks, reports, bad, strict=True):
-            firsts = []
-            for span, lines in zip(task.spans, report.lines, strict=True):
-                firsts.append(before[span.file.path])
-                before[span.file.path] += lines
-            for number, line, reason, size in _entries(file):
-                name = task.spans[number].file.path
-                entry = {"file": name, "line": firsts[number] + line, "reason": reason, "bytes": size}
-                out.write(json.dumps(entry, ensure_ascii=False).encode(errors="replace").decode() + "\n")
+        if keep:
+            with path.open(encoding="utf-8") as older:
+                out.writelines(line for _, line in zip(range(keep), older, strict=False))
+        for number, task, report, firsts in reads:
+            for span in task.spans if report.aside else ():
+                part = "" if span.stop is None else f", bytes {span.start:,} to {span.stop:,}"
+                reason = f"task failed: {report.aside}{part}"
+                out.write(_line(span.file.path, None, reason, span.weight))
+                lines += 1
+            for at, line, reason, size in _entries(bad(number)):
+                out.write(_line(task.spans[at].file.path, firsts[at] + line, reason, size))
+                lines += 1
+    return lines
+
+
+def _line(file: str, line: int | None, reason: str, size: int) -> str:
+    entry = {"file": file, "line": line, "reason": reason, "bytes": size}
+    return json.dumps(entry, ensure_ascii=False).encode(errors="replace").decode() + "\n"
 
 
 def _entries(path: Path) -> Iterator[tuple[int, int, str, int]]:
-    with open(path, encoding="utf-8") as file:
+    with path.open(encoding="utf-8") as file:
         for line in file:
             number, at, reason, size = json.loads(line)
             yield number, at, reason, size
 
 
-def check_bad_fraction(reports: Sequence[ReadReport], most: float, quarantine: Path, paths: Sequence[str]) -> None:
-    """UserError when no document is valid, or a larger share of the records than `most` is bad."""
-    kept = sum(report.kept for report in reports)
-    bad = sum(report.bad for report in reports)
-    if kept and bad <= most * (kept + bad):
-        return
-    reasons: Counter[str] = Counter()
-    for report in reports:
-        reasons.update(report.reasons)
-    lines = [f"  {count:,} x {reason}" for reason, count in reasons.most_common(5)]
-    lines += [f"  such as {entry['file']}:{entry['line']}: {entry['reason']}" for entry in _first(quarantine)]
-    listed = "\n".join(["", *lines])
-    if not kept:
-        set_aside = f"{bad:,} records were set aside, see {quarantine}:{listed}"
-        told = set_aside if bad else "the files hold only blank lines."
+class BadCount:
+    """Adds up what is bad, and says when it is too much."""
+
+    def __init__(self) -> None:
+        self.kept = self.bad = self.dropped = 0
+        self.bytes = self.failed_bytes = 0
+        self.failures: list[str] = []
+        self.reasons: Counter[str] = Counter()
+
+    def add(self, task: Task, report: ReadReport) -> None:
+        """One task's."""
+        self.kept += report.kept
+        self.bad += report.bad
+        self.dropped += sum(count.documents for count in report.filters.values())
+        self.bytes += task.weight
+        self.reasons.update(report.reasons)
+        if report.aside:
+            self.failed_bytes += task.weight
+            self.failures += [f"{task.source}: {report.aside}"][: SHOWN - len(self.failures)]
+
+    def check(self, most: float, quarantine: Path, paths: Sequence[str]) -> None:
+        """UserError when no document is left, or a larger share of the records or of the bytes than `most` is bad."""
+        records = self.kept + self.bad + self.dropped
+        if self.failed_bytes > most * self.bytes:
+            listed = "\n  ".join(["", *self.failures])
+            raise UserError(
+                f"tasks over {self.failed_bytes / self.bytes:.2%} of the input's bytes failed again and again, more "
+                f"than corpus.max_bad_fraction {most:g}. Their ranges are listed in {quarantine}:{listed}\n"
+                "Mend the files, or raise corpus.max_bad_fraction to go on without these ranges."
+            )
+        if self.kept and self.bad <= most * records:
+            return
+        lines = [f"  {count:,} x {reason}" for reason, count in self.reasons.most_common(5)]
+        lines += [f"  such as {entry['file']}:{entry['line']}: {entry['reason']}" for entry in _first(quarantine)]
+        listed = "\n".join(["", *lines])
+        if self.bad > most * records:
+            raise UserError(
+                f"{self.bad:,} of {records:,} records ({self.bad / records:.2%}) cannot be used, more than "
+                f"corpus.max_bad_fraction {most:g}. Each is listed in {quarantine}:{listed}\n"
+                "Mend the files, or raise corpus.max_bad_fraction to go on without these records."
+            )
+        if self.dropped:
+            raise UserError(
+                f"no document is left: the filters of corpus.clean and corpus.decontaminate dropped all "
+                f"{self.dropped:,}. Loosen them, or check corpus.paths ({', '.join(paths)})."
+            )
+        set_aside = f"{self.bad:,} records were set aside, see {quarantine}:{listed}"
+        told = set_aside if self.bad else "the files hold only blank lines."
         raise UserError(
             f"no valid document in corpus.paths ({', '.join(paths)}): {told}\n"
             "Check corpus.paths and corpus.text_field; a document needs at least one visible character."
         )
-    raise UserError(
-        f"{bad:,} of {kept + bad:,} records ({bad / (kept + bad):.2%}) cannot be used, more than "
-        f"corpus.max_bad_fraction {most:g}. Each is listed in {quarantine}:{listed}\n"
-        "Mend the files, or raise corpus.max_bad_fraction to go on without these records."
-    )
 
 
-def _first(quarantine: Path) -> list[dict[str, str]]:
-    with open(quarantine, encoding="utf-8") as file:
+def _first(quarantine: Path) -> list[dict[str, Any]]:
+    with quarantine.open(encoding="utf-8") as file:
         return [json.loads(line) for _, line in zip(range(SHOWN), file, strict=False)]

@@ -8,13 +8,11 @@ share a key, and are taken or left together.
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from pipeline.base.files import complete_file
 
 UNIT_CHARACTERS = 1 << 14
 OVERSAMPLING = 4
@@ -49,18 +47,18 @@ class Reservoir:
         self.unit = max(64, min(UNIT_CHARACTERS, sample_bytes // 64))
         self.size = 0
         self._largest_first: list[tuple[int, int]] = []
-        self._units: dict[int, tuple[int, bytes]] = {}
+        self._units: dict[int, tuple[int, bytes, int]] = {}
         self._seen = 0
 
-    def add(self, text: str) -> None:
-        """Offers a document."""
+    def add(self, text: str, document: int) -> None:
+        """Offers a document; `document`: its number in the task."""
         for unit in cut_units(text, self.unit):
             data = unit.encode()
             key = int.from_bytes(hashlib.blake2b(data, digest_size=8, key=self.salt).digest(), "little")
             if self.size + len(data) > self.quota and self._largest_first and key >= -self._largest_first[0][0]:
                 continue
             self._seen += 1
-            self._units[self._seen] = (key, data)
+            self._units[self._seen] = (key, data, document)
             heapq.heappush(self._largest_first, (-key, -self._seen))
             self.size += len(data)
             while self.size > self.quota:
@@ -68,30 +66,43 @@ class Reservoir:
                 self.size -= len(self._units.pop(-number)[1])
 
     def save(self, path: Path) -> None:
-        """Writes the units one after the other, and path.npy: (units, 2) uint64 of key and bytes."""
-        keys = np.array([(key, len(data)) for key, data in self._units.values()], np.uint64).reshape(-1, 2)
-        with complete_file(path) as aside, open(aside, "wb") as file:
-            file.writelines(data for _, data in self._units.values())
-        with complete_file(_keys_path(path)) as aside, open(aside, "wb") as file:
-            np.save(file, keys, allow_pickle=False)
+        """Writes the units one after the other, and path.npy: (units, 3) uint64 of key, bytes and document."""
+        rows = [(key, len(data), document) for key, data, document in self._units.values()]
+        with open(path, "wb") as file:
+            file.writelines(data for _, data, _ in self._units.values())
+        np.save(_keys_path(path), np.array(rows, np.uint64).reshape(-1, 3), allow_pickle=False)
 
 
-def chosen_units(paths: Sequence[Path], sample_bytes: int) -> Iterator[str]:
-    """Units of the whole sample in reading order, at most `sample_bytes` in all; paths: the tasks' files, in order."""
-    keys = [np.load(_keys_path(path), allow_pickle=False) for path in paths]
-    together: Keys = np.concatenate(keys) if keys else np.zeros((0, 2), np.uint64)
-    order = np.argsort(together[:, 0], kind="stable")
+def chosen_units(
+    paths: Sequence[Path], sample_bytes: int, dropped: Callable[[int], Keys] | None = None
+) -> Iterator[str]:
+    """Units of the whole sample in reading order, at most `sample_bytes` in all; paths: the tasks' files, in order.
+
+    dropped: numbers of the documents of a task that are not kept after all; their units are passed over.
+    """
+    tables = []
+    for number, path in enumerate(paths):
+        with _keys_path(path).open("rb") as file:
+            table = np.load(file, allow_pickle=False)
+        fits = np.ones(len(table), bool) if dropped is None else ~np.isin(table[:, 2].astype(np.int64), dropped(number))
+        tables.append(np.column_stack([table[:, :2], fits]))
+    together: Keys = np.concatenate(tables) if tables else np.zeros((0, 3), np.uint64)
+    allowed = np.flatnonzero(together[:, 2])
+    order = allowed[np.argsort(together[allowed, 0], kind="stable")]
     fits = np.cumsum(together[order, 1].astype(np.int64)) <= sample_bytes
     chosen = np.zeros(len(together), bool)
     chosen[order[fits]] = True
     first = 0
-    for path, task_keys in zip(paths, keys, strict=True):
-        with open(path, "rb") as file:
-            for take, (_, size) in zip(chosen[first : first + len(task_keys)], task_keys, strict=True):
+    for path, table in zip(paths, tables, strict=True):
+        takes = chosen[first : first + len(table)]
+        first += len(table)
+        if not takes.any():
+            continue
+        with path.open("rb") as file:
+            for take, (_, size, _) in zip(takes, table, strict=True):
                 data = file.read(int(size))
                 if take:
                     yield data.decode()
-        first += len(task_keys)
 
 
 def _keys_path(path: Path) -> Path:

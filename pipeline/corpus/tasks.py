@@ -5,9 +5,12 @@ documents. A plain text file of any size is cut into ranges; small files share a
 because it cannot be entered in the middle.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pipeline.base.storage import is_url
+from pipeline.corpus.arrow import read_arrow, record_batch_bytes
 from pipeline.corpus.files import InputFile
 from pipeline.corpus.jsonl import read_jsonl
 from pipeline.corpus.parquet import read_parquet, row_group_bytes
@@ -16,13 +19,19 @@ from pipeline.corpus.text import read_text
 
 EXPANSION = 4
 """Text is about that many times larger than its compressed file: only to size tasks."""
+CHUNK = 1 << 20
+RANGES = (".txt", ".jsonl")
+"""Kinds that are cut by bytes."""
 MOST_SPANS = 1000
 """Files in one task at most, however small."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Bytes [start, stop) of a .txt or .jsonl file, row groups [start, stop) of a .parquet; stop None: to the end."""
+    """Bytes [start, stop) of a file of RANGES, row groups of a .parquet, record batches of an .arrow.
+
+    stop None: to the end.
+    """
 
     file: InputFile
     start: int
@@ -38,9 +47,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Task:
-    """Spans that one worker reads one after the other."""
+    """Spans that one worker reads one after the other; corpus: its name in a mixture, else ""."""
 
     spans: tuple[Span, ...]
+    corpus: str = ""
 
     @property
     def weight(self) -> int:
@@ -54,19 +64,19 @@ class Task:
         return f"{self.spans[0].source}{more}"
 
 
-def plan_tasks(files: Sequence[InputFile], task_bytes: int) -> list[Task]:
+def plan_tasks(files: Sequence[InputFile], task_bytes: int, corpus: str = "") -> Iterator[Task]:
     """The tasks in reading order, each of at most task_bytes unless one span alone is larger."""
-    tasks: list[Task] = []
     spans: list[Span] = []
     weight = 0
     for file in files:
         for span in _spans(file, task_bytes):
             if spans and (weight + span.weight > task_bytes or len(spans) == MOST_SPANS):
-                tasks.append(Task(tuple(spans)))
+                yield Task(tuple(spans), corpus)
                 spans, weight = [], 0
             spans.append(span)
             weight += span.weight
-    return [*tasks, Task(tuple(spans))] if spans else tasks
+    if spans:
+        yield Task(tuple(spans), corpus)
 
 
 def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
@@ -74,8 +84,8 @@ def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
         return
     if file.packing:
         yield Span(file, 0, None, file.size * EXPANSION)
-    elif file.kind == ".parquet":
-        yield from _row_group_spans(file, task_bytes)
+    elif file.kind in (".parquet", ".arrow"):
+        yield from _row_spans(file, task_bytes)
     elif file.size <= task_bytes:
         yield Span(file, 0, None, file.size)
     else:
@@ -84,9 +94,12 @@ def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
             yield Span(file, start, stop, stop - start)
 
 
-def _row_group_spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
-    groups = row_group_bytes(file.place)
-    if groups is None:  # the worker sets the file aside, with the reason
+def _row_spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
+    if file.kind == ".parquet":
+        groups = row_group_bytes(file.place)
+    else:
+        groups = None if is_url(file.place) else record_batch_bytes(file.place)
+    if groups is None:  # where it is damaged, the worker sets the file aside, with the reason
         yield Span(file, 0, None, file.size)
         return
     first = weight = 0
@@ -99,10 +112,32 @@ def _row_group_spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
         yield Span(file, first, len(groups), weight)
 
 
-def read_span(span: Span, field: str, limit: int, tally: Tally) -> Iterator[Record]:
+def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str = "") -> Iterator[Record]:
     """Every record of the span, good and bad, in order; `tally` counts its lines."""
     file = span.file
     if file.kind == ".txt":
         return read_text(file.place, file.packing, span.start, span.stop, limit, tally)
-    read = read_jsonl if file.kind == ".jsonl" else read_parquet
-    return read(file.place, file.packing, span.start, span.stop, field, limit, tally)
+    read = {".jsonl": read_jsonl, ".parquet": read_parquet, ".arrow": read_arrow}[file.kind]
+    return read(file.place, file.packing, span.start, span.stop, field, limit, tally, url_field)
+
+
+def span_digest(span: Span) -> str:
+    """SHA-256 of the bytes that the span reads: of the whole file for the first span of one that is not cut by bytes.
+
+    "" for the other spans of such a file, and for a place in a store, whose own tag of the content is compared.
+    """
+    return content_digest(span.file, span.start, span.stop if span.file.kind in RANGES else None)
+
+
+def content_digest(file: InputFile, start: int, stop: int | None) -> str:
+    """SHA-256 of the bytes [start, stop) of a file of this machine, stop None: to its end; "" where none is taken."""
+    if is_url(file.place) or (stop is None and start > 0):
+        return ""
+    digest = hashlib.sha256()
+    left = file.size - start if stop is None else stop - start
+    with open(file.place, "rb") as raw:
+        raw.seek(start)
+        while left > 0 and (data := raw.read(min(CHUNK, left))):
+            digest.update(data)
+            left -= len(data)
+    return digest.hexdigest()

@@ -4,7 +4,7 @@ A split is ONE stream: a document's ids, SEP_ID, the next document's ids, SEP_ID
 tokens [b*T, (b+1)*T), shard s its blocks [s*S, (s+1)*S). Who tokenises makes the stream as *pieces* (one a work unit,
 in input order, of any sizes); who writes shard s needs only the counts of all pieces and the tokens of that shard:
 
-    pieces = [Piece(tokens=len(ids), documents=len(starts), source="a.txt:0"), ...]      # all of the split, in order
+    pieces = Pieces.of([Piece(tokens=len(ids), documents=len(starts), source="a.txt:0"), ...])    # the split, in order
     def read(piece: int, start: int, stop: int) -> PieceSlice:                            # a range inside one piece
         return take(ids_of(piece), starts_of(piece), start, stop)                         # arrays, or mapped .npy files
     for shard in range(shard_count(tokens, T, S)):                                        # each may be a Ray task
@@ -15,10 +15,8 @@ So a shard's bytes depend on the stream and its pieces alone, not on workers or 
 be free of a machine's own paths). Price: documents are cut at block borders; a split's last block is padded.
 """
 
-from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +49,28 @@ class Piece:
     tokens: int
     documents: int
     source: str = ""
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """The pieces of a stream, in order, as running sums.
+
+    ends (pieces,) int64: the stream's tokens up to and with each; begun (pieces,) int64: documents before each;
+    source(piece): where it comes from. The stream is cut from block `first_block` on, which begins with piece 0: what
+    lies before it is cut already.
+    """
+
+    ends: Array
+    begun: Array
+    source: Callable[[int], str]
+    first_block: int = 0
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> "Pieces":
+        """From a list of all pieces."""
+        tokens = np.array([piece.tokens for piece in pieces], np.int64)
+        documents = np.array([piece.documents for piece in pieces], np.int64)
+        return cls(np.cumsum(tokens), np.cumsum(documents) - documents, lambda number: pieces[number].source)
 
 
 class PieceSlice(NamedTuple):
@@ -106,38 +126,38 @@ def block_key(split: str, block: int) -> str:
 
 
 def cut_blocks(
-    split: str, pieces: Sequence[Piece], read: ReadPiece, block_tokens: int, blocks: range, dtype: np.dtype[Any]
+    split: str, pieces: Pieces, read: ReadPiece, block_tokens: int, blocks: range, dtype: np.dtype[Any]
 ) -> Iterator[Block]:
     """The blocks of the given numbers, in order; holds one block in memory.
 
-    pieces: all of the split, in input order; read(piece, start, stop): see the top of this module, asked only for what
-    these blocks hold; dtype: `token_dtype(vocab_size)`. blocks: numbers of existing blocks, as from `shard_range`.
+    pieces: all of the split; read(piece, start, stop): see the top of this module, asked only for what these blocks
+    hold; dtype: `token_dtype(vocab_size)`. blocks: numbers of existing blocks, as from `shard_range`.
     """
-    ends = list(accumulate(piece.tokens for piece in pieces))
-    documents_before = [0, *accumulate(piece.documents for piece in pieces)]
+    ends = pieces.ends
     for block in blocks:
-        begin, end = block * block_tokens, min((block + 1) * block_tokens, ends[-1])
+        begin = (block - pieces.first_block) * block_tokens
+        end = min(begin + block_tokens, int(ends[-1]))
         ids = np.full(block_tokens, PAD_ID, dtype)
         starts: list[Array] = []
-        piece = first = bisect_right(ends, begin)
+        piece = first = int(np.searchsorted(ends, begin, side="right"))
         begun = 0
         at = begin
         while at < end:
-            offset = ends[piece] - pieces[piece].tokens
-            stop = min(end, ends[piece])
+            offset = int(ends[piece - 1]) if piece else 0
+            stop = min(end, int(ends[piece]))
             part = read(piece, at - offset, stop - offset)
             ids[at - begin : stop - begin] = part.ids
             starts.append(np.asarray(part.starts, np.int64) + (at - begin))
             if piece == first:
-                begun = documents_before[piece] + part.before
+                begun = int(pieces.begun[piece]) + part.before
             at = stop
-            piece = bisect_right(ends, at)
+            piece = int(np.searchsorted(ends, at, side="right"))
         documents = np.concatenate(starts).astype("<i4")
         continues = documents.size == 0 or documents[0] > 0
-        last = bisect_right(ends, end - 1)
+        last = int(np.searchsorted(ends, end - 1, side="right"))
         meta = {
             "tokens": end - begin,
             "first_document": begun - int(continues),
-            "sources": [pieces[first].source, pieces[last].source],
+            "sources": [pieces.source(first), pieces.source(last)],
         }
         yield Block(block_key(split, block), ids, documents, meta)

@@ -59,6 +59,8 @@ class Manifest(_Record):
     """data/manifest.json, field by field (docs/interface.md)."""
 
     version: int = VERSION
+    revision: int = Field(default=1, ge=1)
+    """1, and one more each time that files were added; data/manifests/ keeps them all."""
     block_tokens: int = Field(ge=1)
     dtype: str = Field(pattern="^uint(16|32)$")
     tokenizer: TokenizerEntry
@@ -116,7 +118,6 @@ def _revisions(data: Path) -> list[tuple[int, Path]]:
 
 def read_manifest(path: Path) -> Manifest:
     """The manifest at `path`; UserError when it is missing, broken, of another version, or at odds with itself."""
-    path = Path(path)
     if not path.is_file():
         raise UserError(
             f"there is no data set in {path.parent}: {path.name} is missing (it is written last). "

@@ -1,29 +1,38 @@
 """One making of the data set: the passes in order, their tasks spread over Ray, the manifest last."""
 
-import os
-import shutil
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
+
+import numpy as np
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.base.files import told_plainly, write_atomic, write_json
+from pipeline.base.files import write_atomic
 from pipeline.base.log import get_logger
+from pipeline.base.mapping import Failure
 from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.workers import Workers
-from pipeline.corpus.documents import SPLITS, TRAIN, VALIDATION, ReadReport
-from pipeline.corpus.quarantine import check_bad_fraction, write_quarantine
-from pipeline.corpus.sample import chosen_units, task_quota
-from pipeline.shards.block import Piece, shard_count
-from pipeline.shards.manifest import Manifest, SplitEntry, split_entry, write_manifest
-from pipeline.stages.preprocess_done import write_inputs
+from pipeline.cleaning.contamination_index import build_index, config_files, save_index
+from pipeline.corpus.documents import SPLITS, TRAIN, VALIDATION
+from pipeline.corpus.quarantine import BadCount, write_quarantine
+from pipeline.corpus.sample import chosen_units
+from pipeline.corpus.tasks import Task
+from pipeline.duplicates.drops import read_drops
+from pipeline.shards.block import token_dtype
+from pipeline.shards.manifest import Manifest, ShardEntry, SplitEntry, split_entry
+from pipeline.stages.preprocess_duplicates import find_copies
 from pipeline.stages.preprocess_inputs import Inputs
-from pipeline.stages.preprocess_results import corpus_sha256, manifest_of, statistics
-from pipeline.stages.preprocess_tasks import SampleOrder, TokenReport, shard_task, survey_task, tokenize_task
-from pipeline.stages.preprocess_work import digest_of, open_work, remove_work
+from pipeline.stages.preprocess_open import open_work
+from pipeline.stages.preprocess_publish import publish
+from pipeline.stages.preprocess_shards import SplitPlan, grown, shard_task, write_plan
+from pipeline.stages.preprocess_tasks import give_up_task, read_task, tokenize_task, wants
+from pipeline.stages.preprocess_totals import Totals, reads_in_order
+from pipeline.stages.preprocess_work import Pass, digest_of
+from pipeline.stages.task_log import TaskLog
 from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.reading import load_codec
 from pipeline.vocabulary.train import train_tokenizer
@@ -31,153 +40,180 @@ from pipeline.vocabulary.train import train_tokenizer
 MEGABYTE = 1_000_000
 VISIBLE_SECONDS = 30.0
 """A network file system may show another host's files late."""
-Report = TypeVar("Report", ReadReport, TokenReport)
 
 
 class Build:
-    """One making of the data set."""
+    """One making of the data set, or of its next revision.
 
-    def __init__(self, config: RunConfig, folder: RunFolder, inputs: Inputs, workers: Workers) -> None:
+    totals: those of the revision that is added to; new ones for the first.
+    """
+
+    def __init__(
+        self, config: RunConfig, folder: RunFolder, inputs: Inputs, workers: Workers, totals: Totals | None = None
+    ) -> None:
         self.config, self.folder, self.inputs, self.workers = config, folder, inputs, workers
-        self.tasks = inputs.tasks
-        self.work = open_work(folder, inputs.files, config.corpus, (config.seed, config.tokenizer.sample_bytes))
+        self.work = open_work(config, folder, inputs)
+        self.needed = wants(config, inputs.revision)
+        self.totals = totals or Totals(by_folder=False)
+        self.kept_lines = self.totals.sums["quarantine_lines"]
+        self.log = TaskLog(folder)
 
     def run(self) -> Manifest:
         """All passes, in order; the manifest last."""
-        codec = self.inputs.codec
-        survey = None
-        if codec is None:
-            survey = self.survey()
-            self.set_aside(survey)
-            codec = self.train_or_take_up()
-        reports = self.tokenize(codec)
-        if survey is None:
-            self.set_aside([report.read for report in reports])
-        self.check_same(survey, reports)
-        splits = {split: self.write_shards(split, codec, reports) for split in SPLITS}
-        digests = [self.work.segment(codec.sha256, number) / "digests" for number in range(len(self.tasks))]
-        self.publish(codec, reports)
-        manifest = manifest_of(self.config, codec, corpus_sha256(digests), reports, splits)
-        write_manifest(self.folder.manifest, manifest)
-        remove_work(self.folder)
-        return manifest
+        work, needed = self.work, self.needed
+        decontaminate = self.config.corpus.decontaminate
+        if decontaminate.paths and not work.contamination.exists():
+            save_index(build_index(decontaminate, config_files(decontaminate)), work.contamination)
+        if needed.any:
+            self.all_tasks("reading", work.read, read_task)
+            self.set_aside(work.read)
+        if needed.keys:
+            self.totals.duplicates = find_copies(work, self.folder, self.workers, self.totals.duplicates)
+        codec = self.inputs.codec or self.train_or_take_up()
+        tokens = self.tokenize(codec)
+        if not needed.any:
+            self.set_aside(tokens)
+        tables = self.gather(tokens)
+        self.check_splits()
+        splits = {split: self.write_shards(split, kind, codec, rows) for (split, kind), rows in tables.items()}
+        return publish(self.config, self.folder, self.inputs, work, tokens, codec, self.totals, splits)
 
-    def survey(self) -> list[ReadReport]:
-        """Pass A: every record read once, the bad ones set aside, a sample kept for the tokenizer."""
-        total = sum(task.weight for task in self.tasks)
-        sample_bytes = self.config.tokenizer.sample_bytes
-        arguments = (
-            (
-                number,
-                task,
-                self.config.corpus,
-                SampleOrder(self.config.seed, task_quota(sample_bytes, task.weight, total), sample_bytes),
-                self.work,
-            )
-            for number, task in enumerate(self.tasks)
-        )
-        return list(self._shown("reading", self.workers.map_ordered(survey_task, arguments), self.work.survey))
+    def all_tasks(self, label: str, made: Pass, function: Callable[..., float], *extra: str) -> None:
+        """One pass over all tasks; those that are finished already are left alone."""
+        work, weights = self.work, self.work.tasks.weights
+        done = made.finished()
+        finished = np.zeros(len(weights), bool)
+        finished[[number for number in done if number < len(weights)]] = True
+        todo = np.flatnonzero(~finished)
+        if done:
+            get_logger().info(f"{label}: {len(done):,} of {len(weights):,} tasks are done already")
+        weight = int(weights[finished].sum())
+        total, shown = -(-int(weights.sum()) // MEGABYTE), weight // MEGABYTE
+        arguments = ((str(work.path), work.id, int(number), *extra) for number in todo)
+        with Progress(total, "MB", label, start=shown) as progress, self.log.of(made.name):
+            for place, outcome in self.workers.map_unordered(function, arguments, plain=True, give_up=True):
+                number = int(todo[place])
+                if isinstance(outcome, Failure):
+                    give_up_task(work, made, number, extra[0] if extra else None, outcome.reason)
+                else:
+                    self.log.write(number, outcome)
+                _check_visible(made.mark(number))
+                weight += int(weights[number])
+                progress.advance(-(-weight // MEGABYTE) - shown)
+                shown = -(-weight // MEGABYTE)
 
-    def set_aside(self, reads: Sequence[ReadReport]) -> None:
-        """Writes the quarantine file; UserError where too much is bad or nothing good: then only that file is left."""
-        quarantine = self.folder.quarantine
-        bad = [self.work.bad(number) for number in range(len(self.tasks))]
-        write_quarantine(quarantine, self.tasks, reads, bad)
-        try:
-            check_bad_fraction(reads, self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
-        except UserError:
-            remove_work(self.folder)
-            raise
-        set_aside = sum(read.bad for read in reads)
-        if set_aside:
-            get_logger().warning(f"{set_aside:,} records set aside: {quarantine}")
+    def set_aside(self, made: Pass) -> None:
+        """Writes the quarantine file; UserError where too much is bad or nothing good."""
+        quarantine, count = self.folder.quarantine, BadCount()
+
+        def counted() -> Iterator[Any]:
+            for read in reads_in_order(self.work, made):
+                count.add(read[1], read[2])
+                yield read
+
+        lines = write_quarantine(quarantine, counted(), lambda task: made.folder(task) / "bad", self.kept_lines)
+        count.check(self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
+        self.totals.sums["quarantine_lines"] = lines
+        if lines > self.kept_lines:
+            get_logger().warning(f"{lines - self.kept_lines:,} records set aside: {quarantine}")
 
     def train_or_take_up(self) -> Codec:
         """The tokenizer trained on the sample, or the one that an interrupted run trained on the same."""
-        settings = digest_of(self.config.tokenizer.model_dump(mode="json"))
-        path = self.work.trained(settings)
+        work, settings = self.work, self.config.tokenizer
+        path = work.trained(digest_of([settings.model_dump(mode="json"), self.config.seed]))
         if not path.exists():
-            samples = [self.work.sample(number) for number in range(len(self.tasks))]
-            sentences = chosen_units(samples, self.config.tokenizer.sample_bytes)
-            get_logger().info(f"training a tokenizer of {self.config.tokenizer.vocab_size:,} pieces ...")
-            write_atomic(path, train_tokenizer(sentences, self.config.tokenizer, self.config.seed))
+            samples = [work.read.folder(number) / "sample" for number in range(len(work.tasks))]
+            dropped = (lambda number: read_drops(work.duplicates, number).documents) if self.needed.keys else None
+            sentences = chosen_units(samples, settings.sample_bytes, dropped)
+            get_logger().info(f"training a tokenizer of {settings.vocab_size:,} pieces ...")
+            write_atomic(path, train_tokenizer(sentences, settings, self.config.seed))
         return load_codec(path)
 
-    def tokenize(self, codec: Codec) -> list[TokenReport]:
-        """Pass B: every document's ids and a closing [SEP], in a segment for each task and split."""
-        write_atomic(self.work.tokenizer(codec.sha256), codec.model)
-        corpus = self.config.corpus
-        arguments = ((number, task, corpus, codec.sha256, self.work) for number, task in enumerate(self.tasks))
-        reports = self.workers.map_ordered(tokenize_task, arguments)
-        return list(self._shown("tokenising", reports, lambda number: self.work.segment(codec.sha256, number)))
+    def tokenize(self, codec: Codec) -> Pass:
+        """Every document's ids and a closing [SEP], in a segment for each task and split."""
+        tokens = self.work.tokens(codec.sha256)
+        write_atomic(tokens.path / "tokenizer.model", codec.model)
+        self.all_tasks("tokenising", tokens, tokenize_task, codec.sha256)
+        return tokens
 
-    def check_same(self, survey: Sequence[ReadReport] | None, reports: Sequence[TokenReport]) -> None:
-        """UserError when the two readings differ, or when every document fell to the validation split."""
-        for task, first, second in zip(self.tasks, survey or [], reports, strict=False):
-            if first != second.read:
-                raise UserError(
-                    f"the corpus changed while it was read: {task.source} had {first.kept:,} documents, then "
-                    f"{second.read.kept:,}. Start the same command again once nothing writes to it."
-                )
-        documents = {split: sum(report.splits[split].documents for report in reports) for split in SPLITS}
+    def gather(self, tokens: Pass) -> dict[tuple[str, str], np.ndarray[Any, Any]]:
+        """Adds the tasks' reports to the totals; (task, tokens, documents) of each task, by (split, its kind)."""
+        corpora = self.config.corpus.corpora
+        names = [f"{TRAIN}-{corpus}" for corpus in corpora] or [TRAIN]
+        rows = {(name, TRAIN): array("q") for name in names} | {(VALIDATION, VALIDATION): array("q")}
+        for file in self.inputs.all_files:
+            self.totals.add_input(file.name, files=1, bytes=file.size)
+            self.totals.sums.update(files=1, file_bytes=file.size)
+        read_pass = self.work.read if self.needed.any else tokens
+        for number, task, read, firsts in reads_in_order(self.work, read_pass):
+            report = tokens.report(number)
+            if self.needed.any and "read" in report:
+                _check_same(task, read.digest, report["read"])
+            self.totals.add_read(task, read, firsts)
+            self.totals.sums.update(tasks=1, words=report["words"])
+            for kind in SPLITS:
+                split = f"{TRAIN}-{task.corpus}" if kind == TRAIN and task.corpus else kind
+                found = report["splits"][kind]
+                self.totals.add_split(split, found)
+                rows[split, kind].extend((number, found["tokens"], found["documents"]))
+        return {key: np.frombuffer(values, np.int64).reshape(-1, 3) for key, values in rows.items()}
+
+    def check_splits(self) -> None:
+        """UserError when every document of a corpus fell to the validation split."""
+        documents = {split: found["documents"] for split, found in self.totals.splits.items()}
         fraction = self.config.corpus.validation_fraction
-        if not documents[TRAIN]:
-            raise UserError(
-                f"all {documents[VALIDATION]:,} documents fell to the validation split, none is left to train on. "
-                f"Lower corpus.validation_fraction (now {fraction:g}) or give more documents."
-            )
+        for split, count in documents.items():
+            if split != VALIDATION and not count:
+                name = f" of corpus {split.removeprefix(f'{TRAIN}-')}" if split != TRAIN else ""
+                raise UserError(
+                    f"all {documents[VALIDATION]:,} documents{name} fell to the validation split, none is left to "
+                    f"train on. Lower corpus.validation_fraction (now {fraction:g}) or give more documents."
+                )
         if not documents[VALIDATION] and fraction:
+            trained = sum(documents.values())
             get_logger().warning(
-                f"the validation split is empty: none of {documents[TRAIN]:,} documents was drawn at "
+                f"the validation split is empty: none of {trained:,} documents was drawn at "
                 f"corpus.validation_fraction {fraction:g}. Raise it to evaluate while training."
             )
 
-    def write_shards(self, split: str, codec: Codec, reports: Sequence[TokenReport]) -> SplitEntry:
-        """Pass C: the split's shards, each from its token range of the global stream."""
-        path = self.work.shards(split)
-        with told_plainly(path):
-            shutil.rmtree(path, ignore_errors=True)
-            path.mkdir(parents=True)
-        parts = [report.splits[split] for report in reports]
-        pieces = [Piece(part.tokens, part.documents, task.source) for task, part in zip(self.tasks, parts, strict=True)]
-        sizes = (sum(part.tokens for part in parts), self.config.data.block_tokens, self.config.data.shard_blocks)
-        shards = shard_count(*sizes)
-        arguments = ((path, shard, pieces, sizes, codec.sha256, self.work) for shard in range(shards))
-        entries = []
-        with Progress(shards, "shards", f"writing {split}") as progress:
-            for entry in self.workers.map_ordered(shard_task, arguments):
-                entries.append(entry)
-                progress.advance(1)
-        return split_entry(entries)
+    def write_shards(self, split: str, kind: str, codec: Codec, rows: np.ndarray[Any, Any]) -> SplitEntry:
+        """The split's shards, each from its token range of the stream; those of an older revision first."""
+        before = self.inputs.before.splits.get(split) if self.inputs.before is not None else None
+        data = self.config.data
+        plan = SplitPlan(
+            split=split,
+            kind=kind,
+            sha256=codec.sha256,
+            tokens=int(rows[:, 1].sum()),
+            block_tokens=data.block_tokens,
+            shard_blocks=data.shard_blocks,
+            dtype=token_dtype(codec.vocab_size).name,
+            revision=self.inputs.revision,
+        )
+        if before is not None:
+            if not plan.tokens:
+                return before
+            plan = grown(plan, before, self.folder.data)
+        made, digest = write_plan(self.work, plan, rows)
+        done = made.finished()
+        todo = [shard for shard in plan.shards if shard not in done]
+        arguments = ((str(self.work.path), self.work.id, split, digest, shard) for shard in todo)
+        started = len(plan.shards) - len(todo)
+        with Progress(len(plan.shards), "shards", f"writing {split}", start=started) as bar, self.log.of(made.name):
+            for place, seconds in self.workers.map_unordered(shard_task, arguments, plain=True):
+                self.log.write(todo[place], seconds)
+                _check_visible(made.mark(todo[place]))
+                bar.advance(1)
+        older: Sequence[ShardEntry] = before.shards[: plan.first_shard] if before is not None else ()
+        return split_entry([*older, *(ShardEntry(**made.report(shard)) for shard in plan.shards)])
 
-    def publish(self, codec: Codec, reports: Sequence[TokenReport]) -> None:
-        """Puts the finished shards, the tokenizer and the figures in their places."""
-        for split in SPLITS:
-            place = self.folder.data / split
-            with told_plainly(place):
-                shutil.rmtree(place, ignore_errors=True)
-                os.replace(self.work.shards(split), place)
-        place = self.folder.path / "tokenizer" / codec.file_name
-        if self.folder.tokenizer != place:
-            self.folder.tokenizer.unlink(missing_ok=True)  # of an earlier data set
-        write_atomic(place, codec.model)
-        write_json(self.folder.statistics, statistics(self.inputs.files, self.tasks, reports))
-        write_inputs(self.folder, self.inputs.files)
 
-    def _shown(self, label: str, reports: Iterator[Report], mark: Callable[[int], Path]) -> Iterator[Report]:
-        """Passes the tasks' reports on and shows megabytes and documents so far."""
-        weight = documents = shown = 0
-        total = -(-sum(task.weight for task in self.tasks) // MEGABYTE)
-        with Progress(total, "MB", label) as progress:
-            for number, (task, report) in enumerate(zip(self.tasks, reports, strict=True)):
-                _check_visible(mark(number))
-                read = report if isinstance(report, ReadReport) else report.read
-                weight += task.weight
-                documents += read.kept
-                megabytes = -(-weight // MEGABYTE)
-                progress.advance(megabytes - shown, documents=f"{documents:,}")
-                shown = megabytes
-                yield report
+def _check_same(task: Task, digest: str, second: dict[str, Any]) -> None:
+    if not second["aside"] and digest != second["digest"]:
+        raise UserError(
+            f"the corpus changed while it was read: {task.source} is not what it was before. "
+            "Start the same command with --fresh once nothing writes to it."
+        )
 
 
 def _check_visible(path: Path) -> None:
@@ -186,7 +222,7 @@ def _check_visible(path: Path) -> None:
     while not path.exists():
         if time.monotonic() > patience:
             raise UserError(
-                f"a worker wrote {path}, but it is not to be seen on this host. "
-                "run_dir must lie on a file system that all hosts of the Ray cluster share, under the same path."
+                f"a worker wrote {path}, but it is not to be seen on this host. run_dir must lie on a file system "
+                "that all hosts of the Ray cluster share, under the same path; or set store to a URL."
             )
         time.sleep(0.2)

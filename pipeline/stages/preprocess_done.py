@@ -1,70 +1,145 @@
-"""A finished stage is left alone; one whose config or input has changed since is refused, with what changed."""
+"""A finished data set is left alone, extended by new files, or refused with what has changed since it was made."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json, sha256_file, write_json
+from pipeline.base.files import complete_file, read_json, sha256_file
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
-from pipeline.corpus.files import InputFile, find_files
+from pipeline.cleaning.cleaner import config_files as clean_files
+from pipeline.cleaning.contamination_index import config_files as evaluation_files
+from pipeline.corpus.files import InputFile
+from pipeline.corpus.tasks import content_digest
 from pipeline.shards.manifest import Manifest, all_shards, check_sizes, read_manifest
+from pipeline.stages.preprocess_totals import Totals
 from pipeline.vocabulary.reading import given_digest, given_file
 
-RELEVANT = (
-    "corpus.paths",
-    "corpus.text_field",
-    "corpus.validation_fraction",
-    "corpus.max_record_bytes",
-    "tokenizer.path",
-    "data.block_tokens",
-    "data.shard_blocks",
-)
+FREE = ("corpus.paths", "corpus.max_bad_fraction", "corpus.temperature", "corpus.task_bytes")
+"""Keys of the corpus section that may change: its files are compared one by one, shares are weighed at training."""
+RELEVANT = ("tokenizer.path", "data.block_tokens", "data.shard_blocks")
 TRAINED = ("tokenizer.vocab_size", "tokenizer.sample_bytes", "tokenizer.character_coverage", "seed")
 """These matter where the tokenizer is trained, not where it is given."""
 SHOWN = 5
 
 
-def inputs_path(folder: RunFolder) -> Path:
-    """The list of input files and their sizes at the time of reading."""
-    return folder.data / "inputs.json"
+@dataclass(frozen=True)
+class Done:
+    """A finished data set, and the files that have been added to its corpora since, by corpus."""
+
+    manifest: Manifest
+    new: dict[str, list[InputFile]]
+    note: dict[str, Any]
+    """What it was made from."""
 
 
-def write_inputs(folder: RunFolder, files: Sequence[InputFile]) -> None:
-    """Notes what was read."""
-    write_json(inputs_path(folder), {"files": [[file.path, file.size] for file in files]})
+def inputs_path(folder: RunFolder, revision: int) -> Path:
+    """What was read: every file with its size and digests, and the totals that a later revision goes on from."""
+    return folder.data / "manifests" / f"{revision:06d}.inputs.json"
 
 
-def check_unchanged(config: RunConfig, folder: RunFolder) -> Manifest:
-    """The manifest of the finished stage; UserError naming what differs from when it was made, missing shards too."""
+def write_inputs(
+    folder: RunFolder,
+    revision: int,
+    files: Iterator[tuple[str, InputFile, list[list[Any]]]],
+    totals: Totals,
+    filters: Mapping[str, str],
+    before: Sequence[str] = (),
+) -> None:
+    """Notes what was read: (corpus, file, [[start, stop, sha256], ...]) each; before: an older revision's lines."""
+    with complete_file(inputs_path(folder, revision)) as aside, open(aside, "w", encoding="utf-8") as out:
+        head = {"revision": revision, "filters": dict(filters), "totals": totals.plain()}
+        out.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "files": [\n')
+        comma = ""
+        for line in before:
+            out.write(comma + line)
+            comma = ",\n"
+        for corpus, file, digests in files:
+            out.write(comma + json.dumps([corpus, file.path, file.size, str(file.changed), digests]))
+            comma = ",\n"
+        out.write("\n]}\n")
+
+
+def read_inputs_note(folder: RunFolder, revision: int) -> dict[str, Any]:
+    """What a revision has noted of its inputs. UserError where it is damaged; {} where there is none."""
+    path = inputs_path(folder, revision)
+    path = path if path.exists() else folder.data / "inputs.json"  # of a data set made by version 0.2
+    if not path.exists():
+        return {}
+    note = read_json(path)
+    try:
+        for entry in note["files"]:
+            str(entry[0]), int(entry[-1] if len(entry) == 2 else entry[2])
+        return dict(note)
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise UserError(f"{path} is damaged. Delete it: a changed corpus is then not noticed.") from None
+
+
+def check_done(config: RunConfig, folder: RunFolder, find: Callable[[], dict[str, list[InputFile]]]) -> Done:
+    """The finished data set and what is new; UserError naming what differs from when it was made, missing shards too.
+
+    find: the input files as they are now.
+    """
     manifest = read_manifest(folder.manifest)
+    note = read_inputs_note(folder, manifest.revision)
     changes = _changed_keys(config, manifest.config) + _changed_tokenizer(config, folder, manifest)
-    changes += _changed_files(config, folder)
+    changes += _changed_filters(config, note)
+    new: dict[str, list[InputFile]] = {}
+    if note:
+        try:
+            more, new = _compare_files(note, find())
+            changes += more
+        except UserError as error:
+            get_logger().info(f"the corpus cannot be compared with what was read: {error}")
+    if new and "totals" not in note:
+        changes += [f"{file.path} is new" for files in new.values() for file in files][:SHOWN]
     if changes:
         listed = "\n  ".join(changes)
         raise UserError(
             f"{folder.data} was made from another config or corpus:\n  {listed}\n"
-            f"Set another run_dir, put this back as it was, or delete {folder.data} to make the data set again."
+            f"Set another run_dir, put this back as it was, or add --fresh to make the data set again."
         )
     check_sizes(folder.data, all_shards(manifest))
-    return manifest
+    return Done(manifest, new, note)
+
+
+def filter_files(config: RunConfig) -> dict[str, str]:
+    """Digests of the user's files that the filters read: blocklists and evaluation files."""
+    corpus = config.corpus
+    cleans = [corpus.clean, *(source.clean for source in corpus.corpora.values() if source.clean is not None)]
+    files = [path for clean in cleans for path in clean_files(clean)] + list(evaluation_files(corpus.decontaminate))
+    return {str(path): sha256_file(path) for path in files}
+
+
+def plain_value(value: Any) -> Any:
+    """Tuples as lists, as they come back from JSON and YAML."""
+    return [plain_value(one) for one in value] if isinstance(value, tuple | list) else value
 
 
 def _changed_keys(config: RunConfig, made_with: dict[str, Any]) -> list[str]:
     now, then = flatten(config.to_dict()), flatten(made_with)
-    keys = RELEVANT if config.tokenizer.path is not None else (*RELEVANT, *TRAINED)
+    keys = set(RELEVANT if config.tokenizer.path is not None else (*RELEVANT, *TRAINED))
+    corpora = made_with.get("corpus", {}).get("corpora", {})
+    for key in now.keys() | then.keys():
+        name = key.split(".")[2] if key.startswith("corpus.corpora.") else ""
+        weighed = bool(name) and key.endswith((".weight", ".paths"))
+        if key.startswith("corpus.") and key not in FREE and not weighed and (not name or name in corpora):
+            keys.add(key)
     changes = []
-    for key in keys:
-        old, new = _plain(then.get(key)), _plain(now[key])
-        if old != new:
+    for key in sorted(keys):
+        old, new = plain_value(then.get(key)), plain_value(now.get(key))
+        if old != new and not (key not in then and new == plain_value(_default(key))):
             changes.append(f"{key}: was {old}, is {new}")
     return changes
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple | list) else value
+def _default(key: str) -> Any:
+    """The value of a key that a data set made by an older version does not have."""
+    return flatten(RunConfig().to_dict()).get(key)
 
 
 def _changed_tokenizer(config: RunConfig, folder: RunFolder, manifest: Manifest) -> list[str]:
@@ -79,21 +154,46 @@ def _changed_tokenizer(config: RunConfig, folder: RunFolder, manifest: Manifest)
     return changes
 
 
-def _changed_files(config: RunConfig, folder: RunFolder) -> list[str]:
-    if not inputs_path(folder).exists():
+def _changed_filters(config: RunConfig, note: dict[str, Any]) -> list[str]:
+    if "filters" not in note:
         return []
+    then = note["filters"]
     try:
-        then: dict[str, int] = dict(read_json(inputs_path(folder))["files"])
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{inputs_path(folder)} is damaged. Delete it: a changed corpus is then not noticed.") from None
-    try:
-        now = {file.path: file.size for file in find_files(config.corpus.paths, folder.path.resolve())}
+        now = filter_files(config)
     except UserError as error:
-        get_logger().info(f"the corpus cannot be compared with what was read: {error}")
-        return []
-    changes = [f"{path} is new" for path in sorted(now.keys() - then.keys())]
-    changes += [f"{path} is gone" for path in sorted(then.keys() - now.keys())]
-    common = sorted(now.keys() & then.keys())
-    changes += [f"{path} had {then[path]:,} bytes, has {now[path]:,}" for path in common if now[path] != then[path]]
+        return [str(error)]
+    names = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    return [f"{name} is not what the filters read then" for name in names[:SHOWN]]
+
+
+def _compare_files(
+    note: dict[str, Any], now: dict[str, list[InputFile]]
+) -> tuple[list[str], dict[str, list[InputFile]]]:
+    """(what has changed or is gone, files that are new by corpus)."""
+    then: dict[tuple[str, str], tuple[int, str, list[list[Any]]]] = {}
+    for entry in note["files"]:
+        corpus, path, size, stamp, digests = entry if len(entry) > 2 else ("", entry[0], entry[1], "", [])
+        then[corpus, path] = (size, stamp, digests)
+    changes: list[str] = []
+    new: dict[str, list[InputFile]] = {}
+    seen = set()
+    for corpus, files in now.items():
+        for file in files:
+            key = (corpus, file.path)
+            seen.add(key)
+            if key not in then:
+                new.setdefault(corpus, []).append(file)
+                continue
+            size, stamp, digests = then[key]
+            if size != file.size:
+                changes.append(f"{file.path} had {size:,} bytes, has {file.size:,}")
+            elif stamp and stamp != str(file.changed) and not _same_content(file, digests):
+                changes.append(f"{file.path} has the same size, but another content")
+    changes += [f"{path} is gone" for corpus, path in then if (corpus, path) not in seen]
     more = [f"... and {len(changes) - SHOWN} more files"] if len(changes) > SHOWN else []
-    return changes[:SHOWN] + more
+    return changes[:SHOWN] + more, new
+
+
+def _same_content(file: InputFile, digests: list[list[Any]]) -> bool:
+    """Whether a file that was written again, or moved, still has the bytes that were read."""
+    return bool(digests) and all(content_digest(file, start, stop) == sha256 != "" for start, stop, sha256 in digests)

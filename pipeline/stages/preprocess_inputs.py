@@ -1,5 +1,6 @@
-"""What the stage starts from: whether its data set is there already, and its checked inputs."""
+"""What the stage starts from: checked input files by corpus, the tokenizer where one is given, and what is new."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,52 +9,79 @@ from pipeline.base.errors import UserError
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.workers import in_ray_job
-from pipeline.corpus.documents import TRAIN
+from pipeline.cleaning.cleaner import Cleaner
+from pipeline.cleaning.contamination_index import config_files
 from pipeline.corpus.files import InputFile, find_files
 from pipeline.corpus.tasks import Task, plan_tasks
-from pipeline.stages.preprocess_done import check_unchanged
+from pipeline.shards.manifest import Manifest
 from pipeline.vocabulary.codec import Codec
-from pipeline.vocabulary.reading import given_codec
+from pipeline.vocabulary.reading import given_codec, load_codec
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Checked inputs: files, tasks, and the tokenizer where one is given."""
+    """Checked inputs: files to read by corpus ("" where there is but one), and the tokenizer where one is given.
 
-    files: list[InputFile]
-    tasks: list[Task]
+    before: the manifest of the finished data set that these files are added to.
+    """
+
+    files: dict[str, list[InputFile]]
     codec: Codec | None
+    before: Manifest | None = None
+
+    @property
+    def revision(self) -> int:
+        """Of the data set that is made."""
+        return self.before.revision + 1 if self.before is not None else 1
+
+    @property
+    def all_files(self) -> list[InputFile]:
+        """The files of all corpora, in reading order."""
+        return [file for files in self.files.values() for file in files]
+
+    def tasks(self, task_bytes: int) -> Iterator[Task]:
+        """The tasks, corpus by corpus, in reading order."""
+        for corpus, files in self.files.items():
+            yield from plan_tasks(files, task_bytes, corpus)
 
 
-def is_done(config: RunConfig, folder: RunFolder) -> bool:
-    """Whether the data set is there: this run's own, or that of data.path. UserError where it is of another config."""
-    if config.data.path is not None and Path(config.data.path).absolute() != folder.path:
-        other = RunFolder(Path(config.data.path).absolute())
-        if not other.manifest.exists():
-            raise UserError(
-                f"data.path {config.data.path} holds no finished data set ({other.manifest} is missing). "
-                "Preprocess that run first, or leave data.path out to make this run's own."
-            )
-        get_logger().info(f"nothing to do: data.path says to use the data set of {other.path}")
-        return True
-    if not folder.manifest.exists():
-        return False
-    manifest = check_unchanged(config, folder)
-    train = manifest.splits[TRAIN]
-    get_logger().info(f"nothing to do: {folder.data} is complete, {train.tokens:,} training tokens")
-    return True
+def corpus_paths(config: RunConfig) -> dict[str, tuple[str, ...]]:
+    """What is named for each corpus; "" is the only one where there is no mixture."""
+    corpora = config.corpus.corpora
+    return {name: source.paths for name, source in corpora.items()} if corpora else {"": config.corpus.paths}
+
+
+def find_inputs(config: RunConfig, folder: RunFolder) -> dict[str, list[InputFile]]:
+    """Input files by corpus; one that two corpora name is read in each of them. UserError for what cannot be read."""
+    return {name: find_files(paths, folder.path.resolve()) for name, paths in corpus_paths(config).items()}
 
 
 def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
-    """Finds and checks the input files and the given tokenizer. UserError for what cannot be used."""
+    """Finds and checks the input files, the filters' files and the given tokenizer. UserError for what is unusable."""
     codec = given_codec(config.tokenizer.path) if config.tokenizer.path is not None else None
-    files = find_files(config.corpus.paths, folder.path.resolve())
-    tasks = plan_tasks(files, config.corpus.task_bytes)
-    if not tasks:
-        raise UserError(
-            f"corpus.paths ({', '.join(config.corpus.paths)}): all {len(files)} files are empty. Give files with text."
-        )
-    if in_ray_job() and not Path(config.run_dir).is_absolute():
+    files = find_inputs(config, folder)
+    for name, found in files.items():
+        if all(file.size == 0 for file in found):
+            key = f"corpus.corpora.{name}.paths" if name else "corpus.paths"
+            raise UserError(
+                f"{key} ({', '.join(corpus_paths(config)[name])}): all {len(found)} files are empty. "
+                "Give files with text."
+            )
+    for clean in (config.corpus.clean, *(source.clean for source in config.corpus.corpora.values())):
+        if clean is not None:
+            Cleaner(clean)
+    config_files(config.corpus.decontaminate)
+    _warn_of_places(config)
+    return Inputs(files, codec)
+
+
+def added(files: dict[str, list[InputFile]], before: Manifest, folder: RunFolder) -> Inputs:
+    """The inputs of a revision that adds these files to a finished data set, with its tokenizer."""
+    return Inputs(files, load_codec(folder.tokenizer), before)
+
+
+def _warn_of_places(config: RunConfig) -> None:
+    if in_ray_job() and not config.store and not Path(config.run_dir).is_absolute():
         get_logger().warning(
             f"run_dir {config.run_dir} is relative to the Ray job's own working folder, {Path.cwd()}, which Ray "
             "removes some time after the job. Give an absolute run_dir on a file system that all hosts share."
@@ -64,4 +92,3 @@ def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
             f"tracking.uri {store} is relative to the Ray job's own working folder, {Path.cwd()}, and is lost with it. "
             "Give a server's address, or sqlite:////ABSOLUTE/PATH/mlflow.db on a file system that all hosts share."
         )
-    return Inputs(files, tasks, codec)

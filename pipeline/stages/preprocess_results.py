@@ -1,82 +1,130 @@
 """What the stage leaves beside the shards: statistics, the manifest that makes the data set valid, and its figures."""
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.config import RunConfig
+import numpy as np
+
+from model.config import UNK_ID
 from pipeline.base.files import sha256_file
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker
-from pipeline.corpus.documents import SPLITS, ReadReport
-from pipeline.corpus.files import InputFile
-from pipeline.corpus.tasks import Task
-from pipeline.shards.block import token_dtype
-from pipeline.shards.manifest import CorpusEntry, Manifest, SplitEntry, TokenizerEntry
+from pipeline.shards.manifest import Manifest
 from pipeline.stages.preprocess_composition import inputs_of, scripts_of
-from pipeline.stages.preprocess_tasks import SplitReport, TokenReport
+from pipeline.stages.preprocess_totals import Totals
 from pipeline.vocabulary.codec import Codec
 
 PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+FREQUENT = 100
+Counts = np.ndarray[Any, np.dtype[np.int64]]
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
-def corpus_sha256(digests: Iterable[Path]) -> str:
-    """The corpus fingerprint: over the kept documents' digests in input order, wherever the files lie."""
-    whole = hashlib.sha256()
+def corpus_sha256(digests: Iterable[Path], before: str | None = None) -> str:
+    """The corpus fingerprint: over the kept documents' digests in input order, wherever the files lie.
+
+    before: that of the revision which is added to.
+    """
+    whole = hashlib.sha256(before.encode() if before else b"")
     for path in digests:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 whole.update(chunk)
     return whole.hexdigest()
 
 
-def statistics(files: Sequence[InputFile], tasks: Sequence[Task], reports: Sequence[TokenReport]) -> dict[str, Any]:
-    """The content of data/statistics.json."""
-    reads = [report.read for report in reports]
-    splits = {split: _split_statistics([report.splits[split] for report in reports]) for split in SPLITS}
+def statistics(totals: Totals, codec: Codec, frequencies: Counts, shares: Sequence[Any]) -> dict[str, Any]:
+    """The content of data/statistics.json. shares: what is said of the corpora of a mixture."""
+    splits = {split: _split_statistics(found) for split, found in totals.splits.items()}
+    sums, duplicates = totals.sums, totals.duplicates
+    kept = sum(split["documents"] for split in splits.values())
+    reasons = dropped_by_reason(totals)
     return {
-        "files": len(files),
-        "file_bytes": sum(file.size for file in files),
-        "tasks": len(tasks),
-        "documents": sum(read.kept for read in reads),
-        "characters": sum(read.characters for read in reads),
-        "text_bytes": sum(read.text_bytes for read in reads),
+        "files": sums["files"],
+        "file_bytes": sums["file_bytes"],
+        "tasks": sums["tasks"],
+        "documents": kept,
+        "characters": sum(split["characters"] for split in splits.values()),
+        "text_bytes": sums["text_bytes"],
         "tokens": sum(split["tokens"] for split in splits.values()),
-        "kept": sum(read.kept for read in reads),
-        "dropped": sum(read.bad for read in reads),
-        "dropped_by_reason": dropped_by_reason(reads),
-        "inputs": inputs_of(files, tasks, reads),
-        "scripts": scripts_of(reads),
+        "kept": kept,
+        "dropped": sum(reasons.values()),
+        "dropped_by_reason": reasons,
+        "inputs": inputs_of(totals.inputs),
+        "scripts": scripts_of(totals.count("scripts")),
+        "languages": dict(totals.count("languages").most_common()),
+        "edits": dict(sorted(totals.count("edits").items())),
+        "filters": [{"name": name} | found for name, found in totals.filters.items()],
+        "duplicates": duplicates,
+        "contamination": _contamination(totals),
+        "corpora": list(shares),
+        "tokenizer": tokenizer_statistics(codec, frequencies, sums["words"]),
         "splits": splits,
     }
 
 
-def dropped_by_reason(reads: Iterable[ReadReport]) -> dict[str, int]:
-    """How many records were set aside for each kind of reason, most frequent first."""
-    reasons: Counter[str] = Counter()
-    for read in reads:
-        reasons.update(read.reasons)
+def dropped_by_reason(totals: Totals) -> dict[str, int]:
+    """How many records were set aside or dropped for each kind of reason, most frequent first."""
+    reasons = Counter(totals.count("reasons"))
+    for name, found in totals.filters.items():
+        reasons[name] += found["documents"]
+    for kind in ("exact", "near", "emptied"):
+        if totals.duplicates.get(kind):
+            reasons[f"duplicate: {kind}"] = totals.duplicates[kind]
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _split_statistics(reports: Sequence[SplitReport]) -> dict[str, Any]:
-    lengths: Counter[int] = Counter()
-    for report in reports:
-        lengths.update(report.lengths)
+def _contamination(totals: Totals) -> dict[str, Any]:
+    by_file = {name: dict(counts) for name, counts in sorted(totals.contamination.items())}
+    found = totals.filters.get("decontaminate", {"documents": 0, "examples": []})
+    return {"documents": found["documents"], "by_file": by_file, "examples": found["examples"]} if by_file else {}
+
+
+def tokenizer_statistics(codec: Codec, frequencies: Counts, words: int) -> dict[str, Any]:
+    """Of the tasks that were counted: fertility, unknown and byte tokens, frequent pieces.
+
+    frequencies (vocab_size,): how often each piece occurs; words: separated by white space.
+    """
+    pieces = codec.pieces()
+    total = int(frequencies.sum())
+    order = np.argsort(-frequencies, kind="stable")
+    ranked = frequencies[order]
+    used = int(np.count_nonzero(frequencies))
+    bytes_of = [index for index, piece in enumerate(pieces) if _BYTE.fullmatch(piece)]
     return {
-        "documents": sum(report.documents for report in reports),
-        "characters": sum(report.characters for report in reports),
-        "tokens": sum(report.tokens for report in reports),
-        "unknown_tokens": sum(report.unknown for report in reports),
-        "lengths": length_statistics(lengths),
+        "vocab_size": codec.vocab_size,
+        "words": words,
+        "pieces": total,
+        "fertility": round(total / words, 4) if words else None,
+        "unknown_tokens": int(frequencies[UNK_ID]),
+        "byte_tokens": int(frequencies[bytes_of].sum()),
+        "used_pieces": used,
+        "frequencies": [[int(i), pieces[i], int(frequencies[i])] for i in order[: min(FREQUENT, used)].tolist()],
+        "rank_frequency": [[1 << k, int(ranked[(1 << k) - 1])] for k in range(used.bit_length()) if 1 << k <= used],
     }
 
 
-def length_statistics(lengths: Counter[int]) -> dict[str, Any]:
-    """Of documents by their number of tokens: mean, percentiles (nearest rank) and a histogram of powers of two."""
+def _split_statistics(found: dict[str, Any]) -> dict[str, Any]:
+    lengths = Counter({int(length): number for length, number in found["lengths"].items()})
+    return {
+        "documents": found["documents"],
+        "characters": found["characters"],
+        "tokens": found["tokens"],
+        "unknown_tokens": found["unknown"],
+        "lengths": length_statistics(lengths, found["tokens"]),
+    }
+
+
+def length_statistics(lengths: Counter[int], tokens: int) -> dict[str, Any]:
+    """Of documents by their number of tokens: mean, percentiles (nearest rank) and a histogram of powers of two.
+
+    lengths: rounded down to ten binary digits from 1,024 on; tokens: their exact sum.
+    """
     total = lengths.total()
     if not total:
         return {"unit": "tokens of a document with its [SEP]", "histogram": {}}
@@ -94,7 +142,7 @@ def length_statistics(lengths: Counter[int]) -> dict[str, Any]:
         histogram[1 << (length.bit_length() - 1)] += count
     return {
         "unit": "tokens of a document with its [SEP]",
-        "mean": round(sum(length * count for length, count in ordered) / total, 2),
+        "mean": round(tokens / total, 2),
         "least": ordered[0][0],
         **percentiles,
         "most": ordered[-1][0],
@@ -102,29 +150,8 @@ def length_statistics(lengths: Counter[int]) -> dict[str, Any]:
     }
 
 
-def manifest_of(
-    config: RunConfig, codec: Codec, sha256: str, reports: Sequence[TokenReport], splits: dict[str, SplitEntry]
-) -> Manifest:
-    """The manifest: shards, digests, counts and the config."""
-    return Manifest(
-        block_tokens=config.data.block_tokens,
-        dtype=token_dtype(codec.vocab_size).name,
-        tokenizer=TokenizerEntry(sha256=codec.sha256, vocab_size=codec.vocab_size),
-        corpus=CorpusEntry(
-            sha256=sha256,
-            documents=sum(report.read.kept for report in reports),
-            quarantined=sum(report.read.bad for report in reports),
-        ),
-        splits=splits,
-        config=config.to_dict(),
-    )
-
-
-def report_done(
-    manifest: Manifest, folder: RunFolder, files: Sequence[InputFile], tracker: Tracker, seconds: float
-) -> None:
+def report_done(manifest: Manifest, folder: RunFolder, megabytes: float, tracker: Tracker, seconds: float) -> None:
     """Figures of the finished stage, to the log and to MLflow."""
-    megabytes = sum(file.size for file in files) / 1e6
     tokens = {name: split.tokens for name, split in manifest.splits.items()}
     figures = {
         "preprocess/documents": manifest.corpus.documents,
@@ -139,10 +166,11 @@ def report_done(
             "corpus_sha256": manifest.corpus.sha256,
             "tokenizer_sha256": manifest.tokenizer.sha256,
             "data_manifest_sha256": sha256_file(folder.manifest),
+            "data_revision": str(manifest.revision),
         }
     )
-    tracker.artifact(folder.manifest)
-    tracker.artifact(folder.statistics)
+    for path in (folder.manifest, folder.statistics, folder.report):
+        tracker.artifact(path)
     get_logger().info(
         f"{folder.data}: {manifest.corpus.documents:,} documents, {manifest.corpus.quarantined:,} set aside, "
         f"{', '.join(f'{count:,} {name} tokens' for name, count in tokens.items())}; "

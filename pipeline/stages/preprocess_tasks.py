@@ -1,168 +1,264 @@
-"""What Ray workers do: survey a task, tokenise a task, write a shard. Functions from files to files, repeatable.
+"""What Ray workers do: read a task, tokenise a task, write a shard. Functions from files to files, repeatable.
 
-Each leaves its result complete or not at all and returns a small report; a finished one is not done again. A worker
-holds one batch of documents (about a megabyte) and its model, besides at most corpus.max_record_bytes of one record.
+Arguments are the scratch folder's place, its id and a number; everything else is read there. Each leaves its result
+complete or not at all and marks it as finished. A worker holds one batch of documents (about a megabyte) and its model,
+besides at most corpus.max_record_bytes of one record.
 """
 
+import io
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from model.config import SEP_ID, UNK_ID
-from pipeline.base.corpus_sections import CorpusConfig
-from pipeline.base.files import complete_folder, write_atomic
-from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, split_of
-from pipeline.corpus.sample import Reservoir
-from pipeline.corpus.tasks import Task
-from pipeline.shards.block import Piece, PieceSlice, cut_blocks, shard_name, shard_range, take, token_dtype
-from pipeline.shards.manifest import ShardEntry
-from pipeline.shards.writer import write_shard
-from pipeline.stages.preprocess_work import WorkFolder
+from pipeline.base.config import RunConfig
+from pipeline.cleaning.cleaner import Cleaner
+from pipeline.cleaning.contamination import Contamination
+from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, split_of, text_digest
+from pipeline.corpus.kept import KeptWriter, read_kept
+from pipeline.corpus.sample import Reservoir, task_quota
+from pipeline.duplicates.drops import apply_paragraphs, read_drops
+from pipeline.duplicates.keys import KeyWriter
+from pipeline.shards.block import token_dtype
+from pipeline.stages.preprocess_work import Pass, Work, opened
 from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.reading import load_codec
 
 BATCH_CHARACTERS = 1 << 20
 BATCH_DOCUMENTS = 4096
+LENGTH_BITS = 10
+"""Lengths are counted by their first ten binary digits: exact below 1,024, to 0.2 % above."""
+FREQUENCY_TASKS = 200
+"""About that many tasks, spread evenly, count how often each piece occurs."""
+
+
+def frequency_stride(tasks: int) -> int:
+    """Every how-manieth task counts the pieces."""
+    return -(-tasks // FREQUENCY_TASKS)
 
 
 @dataclass
 class SplitReport:
-    """A task's part of one split. `lengths`: documents by their number of tokens, [SEP] included."""
+    """A task's part of one split. `lengths`: documents by their number of tokens (LENGTH_BITS), [SEP] included."""
 
     documents: int = 0
     characters: int = 0
     tokens: int = 0
     unknown: int = 0
-    lengths: dict[int, int] = field(default_factory=dict)
-
-
-@dataclass
-class TokenReport:
-    """What a task's reading found and its tokens, by split."""
-
-    read: ReadReport
-    splits: dict[str, SplitReport]
+    lengths: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class SampleOrder:
-    """How much of a task goes into the tokenizer's sample."""
+class Wants:
+    """What the read pass has to keep for the passes after it."""
 
-    seed: int
-    quota: int
-    sample_bytes: int
+    sample: bool
+    keys: bool
+    texts: bool
 
-
-def survey_task(number: int, task: Task, config: CorpusConfig, order: SampleOrder, work: WorkFolder) -> ReadReport:
-    """First reading: validates, sets bad records aside, and draws the task's part of the tokenizer's sample."""
-    done = work.survey(number)
-    if done.exists():
-        return TypeAdapter(ReadReport).validate_json(done.read_bytes())
-    documents = TaskDocuments(task, config, work.bad(number))
-    sample = Reservoir(order.seed, order.quota, order.sample_bytes)
-    for document in documents:
-        sample.add(document.text)
-    sample.save(work.sample(number))
-    write_atomic(done, TypeAdapter(ReadReport).dump_json(documents.report))
-    return documents.report
+    @property
+    def any(self) -> bool:
+        """Whether there is a read pass; else the tokenise pass is the only one that reads."""
+        return self.sample or self.keys
 
 
-def tokenize_task(number: int, task: Task, config: CorpusConfig, sha256: str, work: WorkFolder) -> TokenReport:
-    """Reading and encoding: the task's folder gets SPLIT.ids, SPLIT.starts, the documents' digests and report.json."""
-    folder = work.segment(sha256, number)
-    if folder.exists():
-        return TypeAdapter(TokenReport).validate_json((folder / "report.json").read_bytes())
-    codec = _codec(work.tokenizer(sha256))
-    documents = TaskDocuments(task, config, work.bad(number))
-    with complete_folder(folder) as aside:
-        splits = _write_segment(aside, documents, codec, config.validation_fraction)
-        report = TokenReport(documents.report, splits)
-        (aside / "report.json").write_bytes(TypeAdapter(TokenReport).dump_json(report))
-    return report
+def wants(config: RunConfig, revision: int) -> Wants:
+    """By the config; a later revision keeps the tokenizer of the first."""
+    corpus = config.corpus
+    keys = corpus.deduplicate.active
+    sample = config.tokenizer.path is None and revision == 1
+    cleans = corpus.clean.active or any(source.clean and source.clean.active for source in corpus.corpora.values())
+    return Wants(sample, keys, (sample or keys) and (cleans or bool(corpus.decontaminate.paths)))
 
 
-def shard_task(
-    path: Path, shard: int, pieces: Sequence[Piece], sizes: tuple[int, int, int], sha256: str, work: WorkFolder
-) -> ShardEntry:
-    """Writes one shard into the split's folder `path`. sizes: tokens of the split, block_tokens, shard_blocks."""
-    split = path.name
-    dtype = token_dtype(_codec(work.tokenizer(sha256)).vocab_size)
+def read_task(place: str, job: str, number: int) -> float:
+    """First reading: validates, cleans, sets bad records aside; keeps a sample, the duplicates' keys, the texts.
 
-    def read(piece: int, start: int, stop: int) -> PieceSlice:
-        ids, starts = _segment(work.segment(sha256, piece), split, dtype.str)
-        return take(ids, starts, start, stop)
+    Returns the seconds that it took, as all tasks do.
+    """
+    began = time.monotonic()
+    work = opened(place, job)
+    with work.read.making(number) as (folder, report), open(folder / "bad", "w", encoding="utf-8") as bad:
+        documents = _documents(work, number, bad)
+        _write_read(work, number, folder, documents)
+        report.update(asdict(documents.report))
+    return time.monotonic() - began
 
-    blocks = cut_blocks(split, pieces, read, sizes[1], shard_range(shard, *sizes), dtype)
-    return write_shard(path / shard_name(shard), blocks)
+
+def tokenize_task(place: str, job: str, number: int, sha256: str) -> float:
+    """Encoding: the task's folder gets SPLIT.ids, SPLIT.starts and the documents' digests."""
+    began = time.monotonic()
+    work = opened(place, job)
+    needed = wants(work.config, work.revision)
+    with work.tokens(sha256).making(number) as (folder, report), ExitStack() as stack:
+        documents: Iterable[Document]
+        if needed.any and work.read.report(number)["aside"]:
+            documents = ()
+        elif needed.texts:
+            texts = read_kept(work.read.folder(number) / "texts.zst")
+            documents = (Document(text, text_digest(text)) for text in texts)
+        else:
+            bad = io.StringIO() if needed.any else stack.enter_context(open(folder / "bad", "w", encoding="utf-8"))
+            documents = _documents(work, number, bad)
+        kept = _without_copies(work, number, documents) if needed.keys else documents
+        report.update(_write_tokens(work, number, sha256, folder, kept))
+        if isinstance(documents, TaskDocuments):
+            report["read"] = asdict(documents.report)
+    return time.monotonic() - began
+
+
+def give_up_task(work: Work, made: Pass, number: int, sha256: str | None, reason: str) -> None:
+    """Leaves an empty result, marked as finished, for a task that failed again and again."""
+    task = work.tasks.task(number)
+    empty = [[0, 0, 0] for _ in task.spans]
+    read = ReadReport(spans=empty, lines=[0] * len(empty), digests=[""] * len(empty), aside=reason)
+    with made.making(number) as (folder, report):
+        (folder / "bad").touch()
+        if sha256 is None:
+            _write_read(work, number, folder, ())
+            report.update(asdict(read))
+        else:
+            report.update(_write_tokens(work, number, sha256, folder, ()), read=asdict(read))
+
+
+def _write_read(work: Work, number: int, folder: Path, documents: Iterable[Document]) -> None:
+    config, needed = work.config, wants(work.config, work.revision)
+    weights, most = work.tasks.weights, config.tokenizer.sample_bytes
+    quota = task_quota(most, int(weights[number]), int(weights.sum()))
+    sample = Reservoir(config.seed, quota, most) if needed.sample else None
+    keys = KeyWriter(config.corpus.deduplicate) if needed.keys else None
+    places: list[tuple[int, int]] = []
+    with ExitStack() as stack:
+        texts = stack.enter_context(KeptWriter(folder / "texts.zst")) if needed.texts else None
+        for index, document in enumerate(documents):
+            if sample is not None:
+                sample.add(document.text, index)
+            if texts is not None:
+                texts.add(document.text)
+            if keys is not None:
+                keys.add(document.text, document.digest)
+                places.append((document.span, document.line))
+    if sample is not None:
+        sample.save(folder / "sample")
+    if keys is not None:
+        keys.save(folder)
+        np.save(folder / "places.npy", np.array(places, np.int64).reshape(-1, 2), allow_pickle=False)
+
+
+def _write_tokens(work: Work, number: int, sha256: str, folder: Path, documents: Iterable[Document]) -> dict[str, Any]:
+    codec = _codec(str(work.path), work.id, sha256)
+    segment = _Segment(folder, codec, counts=number % frequency_stride(len(work.tasks)) == 0)
+    splits = segment.write(documents, work.config.corpus.validation_fraction)
+    return {"splits": splits, "words": segment.words}
+
+
+def _documents(work: Work, number: int, bad: IO[str]) -> TaskDocuments:
+    task = work.tasks.task(number)
+    corpus = work.config.corpus
+    contamination = _contamination(work.contamination) if corpus.decontaminate.paths else None
+    return TaskDocuments(task, corpus, bad, _cleaner(work, task.corpus), contamination)
+
+
+def _cleaner(work: Work, corpus: str) -> Cleaner:
+    source = work.config.corpus.corpora.get(corpus)
+    return Cleaner(source.clean if source is not None and source.clean is not None else work.config.corpus.clean)
 
 
 @lru_cache(maxsize=2)
-def _codec(path: Path) -> Codec:
-    return load_codec(path)
+def _contamination(path: Path) -> Contamination:
+    return Contamination(path)
 
 
 @lru_cache(maxsize=2)
-def _segment(folder: Path, split: str, dtype: str) -> tuple[Any, Any]:
-    """ids (tokens,), mapped rather than read, and starts (documents,) int64 of a task's part of a split."""
-    ids = np.memmap(folder / f"{split}.ids", dtype, mode="r")
-    return ids, np.fromfile(folder / f"{split}.starts", "<i8")
+def _codec(place: str, job: str, sha256: str) -> Codec:
+    return load_codec(opened(place, job).tokens(sha256).path / "tokenizer.model")
 
 
-class _SplitWriter:
-    """Appends documents to SPLIT.ids and SPLIT.starts."""
+def _without_copies(work: Work, number: int, documents: Iterable[Document]) -> Iterator[Document]:
+    drops = read_drops(work.duplicates, number)
+    dropped = set(drops.documents.tolist())
+    paragraphs: dict[int, list[int]] = {}
+    for document, paragraph in drops.paragraphs.tolist():
+        paragraphs.setdefault(document, []).append(paragraph)
+    for index, document in enumerate(documents):
+        if index in dropped:
+            continue
+        if index in paragraphs:
+            text = apply_paragraphs(document.text, paragraphs[index])
+            if not text:
+                continue
+            document = document._replace(text=text)
+        yield document
 
-    def __init__(self, folder: Path, split: str, codec: Codec) -> None:
-        self.codec, self.dtype = codec, token_dtype(codec.vocab_size)
-        self.ids: IO[bytes] = open(folder / f"{split}.ids", "wb")  # noqa: SIM115
-        self.starts: IO[bytes] = open(folder / f"{split}.starts", "wb")  # noqa: SIM115
-        self.report = SplitReport()
-        self.lengths: Counter[int] = Counter()
 
-    def add(self, texts: list[str]) -> None:
-        """Encodes documents and writes their ids, each followed by SEP_ID."""
+class _Segment:
+    """Writes a task's documents as tokens, by split."""
+
+    def __init__(self, folder: Path, codec: Codec, *, counts: bool) -> None:
+        self.folder, self.codec, self.counts = folder, codec, counts
+        self.dtype = token_dtype(codec.vocab_size)
+        self.frequencies = np.zeros(codec.vocab_size, np.int64)
+        self.words = 0
+        self.reports = {split: SplitReport() for split in SPLITS}
+        self.lengths = {split: Counter[int]() for split in SPLITS}
+
+    def write(self, documents: Iterable[Document], validation_fraction: float) -> dict[str, Any]:
+        """The report of each split."""
+        with ExitStack() as stack:
+            files = {
+                (split, kind): stack.enter_context(open(self.folder / f"{split}.{kind}", "wb"))
+                for split in SPLITS
+                for kind in ("ids", "starts")
+            }
+            digests = stack.enter_context(open(self.folder / "digests", "wb"))
+            for batch in _batches(documents):
+                texts: dict[str, list[str]] = {split: [] for split in SPLITS}
+                for document in batch:
+                    texts[split_of(document.digest, validation_fraction)].append(document.text)
+                digests.write(b"".join(document.digest for document in batch))
+                for split, some in texts.items():
+                    if some:
+                        self._add(split, some, files[split, "ids"], files[split, "starts"])
+        if self.counts:
+            np.save(self.folder / "frequencies.npy", self.frequencies, allow_pickle=False)
+        for split, report in self.reports.items():
+            report.lengths = {str(length): count for length, count in sorted(self.lengths[split].items())}
+        return {split: asdict(report) for split, report in self.reports.items()}
+
+    def _add(self, split: str, texts: list[str], ids_file: IO[bytes], starts_file: IO[bytes]) -> None:
+        """Encodes documents and writes their ids, each document followed by SEP_ID."""
+        report = self.reports[split]
         flat: list[int] = []
         starts = []
         for ids in self.codec.encode(texts):
-            starts.append(self.report.tokens + len(flat))
+            starts.append(report.tokens + len(flat))
             flat += ids
             flat.append(SEP_ID)
-            self.lengths[len(ids) + 1] += 1
         array = np.array(flat, self.dtype)
-        array.tofile(self.ids)
-        np.array(starts, "<i8").tofile(self.starts)
-        self.report.documents += len(texts)
-        self.report.characters += sum(map(len, texts))
-        self.report.tokens += len(flat)
-        self.report.unknown += int(np.count_nonzero(array == UNK_ID))
-
-    def close(self) -> SplitReport:
-        """Closes the files; the finished report."""
-        self.ids.close()
-        self.starts.close()
-        self.report.lengths = dict(sorted(self.lengths.items()))
-        return self.report
+        array.tofile(ids_file)
+        np.array(starts, "<i8").tofile(starts_file)
+        ends = [*starts[1:], report.tokens + len(flat)]
+        self.lengths[split].update(rounded(end - start) for start, end in zip(starts, ends, strict=True))
+        report.documents += len(texts)
+        report.characters += sum(map(len, texts))
+        report.tokens += len(flat)
+        report.unknown += int(np.count_nonzero(array == UNK_ID))
+        if self.counts:
+            self.frequencies += np.bincount(array, minlength=len(self.frequencies))
+            self.words += sum(len(text.split()) for text in texts)
 
 
-def _write_segment(
-    folder: Path, documents: Iterable[Document], codec: Codec, validation_fraction: float
-) -> dict[str, SplitReport]:
-    writers = {split: _SplitWriter(folder, split, codec) for split in SPLITS}
-    with open(folder / "digests", "wb") as digests:
-        for batch in _batches(documents):
-            texts: dict[str, list[str]] = {split: [] for split in SPLITS}
-            for document in batch:
-                texts[split_of(document.digest, validation_fraction)].append(document.text)
-                digests.write(document.digest)
-            for split, writer in writers.items():
-                if texts[split]:
-                    writer.add(texts[split])
-    return {split: writer.close() for split, writer in writers.items()}
+def rounded(length: int) -> int:
+    """The length by its first LENGTH_BITS binary digits."""
+    shift = max(0, length.bit_length() - LENGTH_BITS)
+    return length >> shift << shift
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -1,82 +1,133 @@
-"""The stage's scratch folder, data/.work/KEY: what tasks have finished, so that a killed run goes on from there.
+"""The stage's scratch folder, data/.work: the work list, what each task has made, and a mark for each finished task.
 
-KEY is a digest of the input files and of every setting that the tasks' results depend on: results of another input or
-config are never taken up. Removed once the manifest is written.
+A killed run goes on from these files; nothing that matters is held anywhere else. A pass is a folder: NNNNNN/ holds
+what a task has made, done/NNNNNN.json is written after that, with the task's report and the digests of its files.
+job.json says of which input and config it all is, and another one's is never taken up. Removed once the manifest is
+written.
 """
 
 import hashlib
 import json
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any, cast
 
-from pipeline.base.corpus_sections import CorpusConfig
-from pipeline.base.files import told_plainly
-from pipeline.base.run_folder import RunFolder
-from pipeline.corpus.files import InputFile
+from pipeline.base.config import RunConfig, config_from_dict
+from pipeline.base.errors import UserError
+from pipeline.base.files import complete_folder, read_json, sha256_file, write_json
+from pipeline.base.storage import place_of
+from pipeline.corpus.worklist import WorkList
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the code gives other results for the same input."""
 
 
 @dataclass(frozen=True)
-class WorkFolder:
-    """Names inside the scratch folder; `path` is absolute, since workers run in folders of their own."""
+class Pass:
+    """One pass over the tasks, or over the shards of a split; home: the scratch folder."""
 
-    path: Path
+    home: Path
+    name: str
 
-    def survey(self, task: int) -> Path:
-        """Report of a task's first reading; beside it .bad and .sample."""
-        return self.path / "survey" / f"{task:06d}.json"
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.home / self.name
 
-    def bad(self, task: int) -> Path:
-        """Bad records of a task."""
-        return self.path / "survey" / f"{task:06d}.bad"
+    def folder(self, number: int) -> Path:
+        """What the task has made."""
+        return self.path / f"{number:06d}"
 
-    def sample(self, task: int) -> Path:
-        """A task's part of the tokenizer's sample."""
-        return self.path / "survey" / f"{task:06d}.sample"
+    def mark(self, number: int) -> Path:
+        """Written last: the task is finished."""
+        return self.path / "done" / f"{number:06d}.json"
+
+    def finished(self) -> set[int]:
+        """Numbers of the finished tasks, by one listing."""
+        folder = self.path / "done"
+        if not folder.is_dir():
+            return set()
+        return {int(entry.name[:-5]) for entry in folder.iterdir() if entry.name[:-5].isdigit()}
+
+    def report(self, number: int) -> dict[str, Any]:
+        """What the finished task has reported. UserError where its mark cannot be read."""
+        return dict(read_json(self.mark(number))["report"])
+
+    @contextmanager
+    def making(self, number: int) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Yields a folder for the task's files and a dictionary for its report; on a clean exit both are kept."""
+        report: dict[str, Any] = {}
+        files: dict[str, list[Any]] = {}
+        check_there(self.home)
+        with complete_folder(self.folder(number)) as aside:
+            yield aside, report
+            for file in sorted(aside.iterdir()):
+                files[file.name] = [file.stat().st_size, sha256_file(file)]
+        self.finish(number, report, files)
+
+    def finish(self, number: int, report: dict[str, Any], files: dict[str, list[Any]] | None = None) -> None:
+        """Marks the task as finished."""
+        check_there(self.home)
+        write_json(self.mark(number), {"report": report, "files": files or {}}, indent=None)
+
+
+class Work:
+    """The scratch folder of one run. `config` is that of the run which made it, `revision` that of the data set."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        job = read_json(path / "job.json")
+        self.id = str(job["id"])
+        self.revision = int(job["revision"])
+        self.config: RunConfig = config_from_dict(job["config"], str(path / "job.json"))
+        self.tasks = WorkList(path)
+
+    @property
+    def read(self) -> Pass:
+        """Records read, checked and cleaned."""
+        return Pass(self.path, "read")
+
+    @property
+    def duplicates(self) -> Path:
+        """What is dropped as a copy."""
+        return self.path / "duplicates"
+
+    @property
+    def contamination(self) -> Path:
+        """Index of the evaluation files' texts."""
+        return self.path / "contamination.npz"
 
     def trained(self, settings: str) -> Path:
         """The tokenizer trained under the settings with that digest."""
         return self.path / f"trained-{settings}.model"
 
-    def tokenizer(self, sha256: str) -> Path:
-        """The tokenizer that tasks read."""
-        return self.path / f"tokens-{sha256[:16]}" / "tokenizer.model"
+    def tokens(self, sha256: str) -> Pass:
+        """Documents as tokens under that tokenizer; `tokenizer.model` beside is the tokenizer."""
+        return Pass(self.path, f"tokens-{sha256[:16]}")
 
-    def shards(self, split: str) -> Path:
-        """The split's shards until all are there."""
-        return self.path / "shards" / split
-
-    def segment(self, sha256: str, task: int) -> Path:
-        """Folder of a task's tokens under that tokenizer."""
-        return self.path / f"tokens-{sha256[:16]}" / f"{task:06d}"
+    def shards(self, split: str, plan: str) -> Pass:
+        """Marks of the split's shards under the plan with that digest; plan.json and pieces.npy beside."""
+        return Pass(self.path, f"shards-{split}-{plan}")
 
 
-def open_work(
-    folder: RunFolder, files: Sequence[InputFile], corpus: CorpusConfig, sample: tuple[int, int]
-) -> WorkFolder:
-    """The scratch folder of this input, config and sample (seed, bytes); those of others are removed."""
-    root = folder.data.absolute() / ".work"
-    settings = corpus.model_dump(mode="json", exclude={"paths", "max_bad_fraction"})
-    inputs = [(file.place, file.name, file.size, file.changed) for file in files]
-    key = digest_of([FORMAT, inputs, settings, sample])
-    work = WorkFolder(root / key)
-    with told_plainly(root):
-        for other in root.glob("*"):
-            if other != work.path:
-                shutil.rmtree(other, ignore_errors=True)
-        work.survey(0).parent.mkdir(parents=True, exist_ok=True)
-    return work
-
-
-def remove_work(folder: RunFolder) -> None:
-    """Removes the scratch folder, and data/ where nothing else is in it."""
-    shutil.rmtree(folder.data / ".work", ignore_errors=True)
+@lru_cache(maxsize=4)
+def opened(place: str, job: str) -> Work:
+    """The scratch folder at a place, as a worker sees it; `job` is its id, so that another run's is read anew."""
+    return Work(cast(Path, place_of(place)))
 
 
 def digest_of(value: object) -> str:
     """Sixteen hexadecimal digits of plain values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_there(home: Path) -> None:
+    """UserError where the scratch folder is gone under the run: else its path would be made anew, on another disk."""
+    if not (home / "job.json").exists():
+        raise UserError(
+            f"{home} is gone: its mount was lost, or somebody removed it. Bring it back and start the same command "
+            "again, which goes on from what is complete; without it the work begins anew."
+        )

@@ -18,7 +18,7 @@ def sample(folder: Path, tasks: int, sample_bytes: int, seed: int = 0) -> list[s
         weight = sum(map(len, texts))
         reservoir = Reservoir(seed, task_quota(sample_bytes, weight, SIZE), sample_bytes)
         for text in texts:
-            reservoir.add(text)
+            reservoir.add(text, 0)
         files.append(folder / f"{tasks}-{task}")
         reservoir.save(files[-1])
     return list(chosen_units(files, sample_bytes))
@@ -40,7 +40,7 @@ def test_bounded_and_independent_of_the_cut(tmp_path: Path, sample_bytes: int) -
 def test_quota_bounds_a_task(tmp_path: Path) -> None:
     reservoir = Reservoir(0, 3_000, 10_000)
     for text in TEXTS:
-        reservoir.add(text)
+        reservoir.add(text, 0)
         assert reservoir.size <= 3_000
     assert reservoir.size > 2_000
 

@@ -9,6 +9,7 @@ from model.config import PAD_ID, SEP_ID
 from pipeline.shards.block import (
     Block,
     Piece,
+    Pieces,
     PieceSlice,
     block_count,
     cut_blocks,
@@ -42,7 +43,7 @@ def cut(pieces_of_documents: list[list[list[int]]], block_tokens: int, shard_blo
             assert offset + stop - 1 in allowed
             return take(ids[piece], starts[piece], start, stop)
 
-        shards.append(list(cut_blocks("train", pieces, read, block_tokens, blocks, U2)))
+        shards.append(list(cut_blocks("train", Pieces.of(pieces), read, block_tokens, blocks, U2)))
     return [block for shard in reversed(shards) for block in shard]
 
 

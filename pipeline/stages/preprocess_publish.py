@@ -1,0 +1,123 @@
+"""Puts a finished making in its place: tokenizer, statistics, report, what was read, and the manifests, last of all.
+
+Until data/manifest.json is replaced, the older revision is the data set; the new one's files are all beside it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from pipeline.base.config import RunConfig
+from pipeline.base.files import is_aside, read_json, remove_tree, write_atomic, write_json
+from pipeline.base.run_folder import RunFolder
+from pipeline.corpus.files import InputFile
+from pipeline.duplicates.index import save_index
+from pipeline.reporting.page import render
+from pipeline.shards.block import token_dtype
+from pipeline.shards.manifest import CorpusEntry, Manifest, SplitEntry, TokenizerEntry, all_shards, write_manifest
+from pipeline.stages.preprocess_done import filter_files, inputs_path, write_inputs
+from pipeline.stages.preprocess_inputs import Inputs
+from pipeline.stages.preprocess_results import corpus_sha256, statistics
+from pipeline.stages.preprocess_tasks import frequency_stride, wants
+from pipeline.stages.preprocess_totals import Totals, reads_in_order
+from pipeline.stages.preprocess_work import Pass, Work
+from pipeline.vocabulary.codec import Codec
+
+
+def publish(
+    config: RunConfig,
+    folder: RunFolder,
+    inputs: Inputs,
+    work: Work,
+    tokens: Pass,
+    codec: Codec,
+    totals: Totals,
+    splits: dict[str, SplitEntry],
+) -> Manifest:
+    """Writes everything but the shards, which are there, and removes the scratch folder."""
+    before, numbers = inputs.before, range(len(work.tasks))
+    digests = (tokens.folder(number) / "digests" for number in numbers)
+    manifest = Manifest(
+        revision=inputs.revision,
+        block_tokens=config.data.block_tokens,
+        dtype=token_dtype(codec.vocab_size).name,
+        tokenizer=TokenizerEntry(sha256=codec.sha256, vocab_size=codec.vocab_size),
+        corpus=CorpusEntry(
+            sha256=corpus_sha256(digests, before.corpus.sha256 if before is not None else None),
+            documents=sum(split.documents for split in splits.values()),
+            quarantined=totals.sums["quarantine_lines"],
+        ),
+        splits=splits,
+        config=config.to_dict(),
+    )
+    if before is None:
+        place = folder.kept / "tokenizer" / codec.file_name
+        if folder.tokenizer != place and folder.tokenizer.is_file():
+            folder.tokenizer.unlink()  # of an earlier data set
+        write_atomic(place, codec.model)
+    facts = statistics(totals, codec, _frequencies(tokens, numbers, codec), corpus_shares(config, manifest))
+    write_json(folder.statistics, facts)
+    write_atomic(folder.report, render(facts, f"Data report: {folder.path.name}"))
+    if wants(config, inputs.revision).keys:
+        save_index(config.corpus.deduplicate, work.read.folder, len(numbers), work.duplicates, folder.data / "index")
+    read_pass = work.read if wants(config, inputs.revision).any else tokens
+    older = read_json(inputs_path(folder, before.revision))["files"] if before is not None else []
+    write_inputs(folder, inputs.revision, _files_read(work, read_pass, inputs), totals, filter_files(config), older)
+    write_manifest(folder.data / "manifests" / f"{manifest.revision:06d}.json", manifest)
+    write_manifest(folder.manifest, manifest)
+    clear_work(folder, manifest)
+    return manifest
+
+
+def clear_work(folder: RunFolder, manifest: Manifest) -> None:
+    """Removes the scratch folder, and files among the shards that no revision names."""
+    named = {entry.name for entry in all_shards(manifest)}
+    for number in range(1, manifest.revision):
+        older = folder.data / "manifests" / f"{number:06d}.json"
+        if older.is_file():
+            named |= {entry.name for entry in all_shards(Manifest.model_validate(read_json(older)))}
+    for split in manifest.splits:
+        place = folder.data / split
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
+            if is_aside(path.name) or (path.suffix == ".tar" and f"{split}/{path.name}" not in named):
+                path.unlink()
+    remove_tree(folder.data / ".work")
+
+
+def corpus_shares(config: RunConfig, manifest: Manifest) -> list[dict[str, Any]]:
+    """{"name", "documents", "tokens", "weight"} of each corpus of a mixture."""
+    return [
+        {
+            "name": name,
+            "documents": manifest.splits[f"train-{name}"].documents,
+            "tokens": manifest.splits[f"train-{name}"].tokens,
+            "weight": source.weight,
+        }
+        for name, source in config.corpus.corpora.items()
+    ]
+
+
+def _frequencies(tokens: Pass, numbers: range, codec: Codec) -> np.ndarray[Any, Any]:
+    total = np.zeros(codec.vocab_size, np.int64)
+    for number in numbers[:: frequency_stride(len(numbers))]:
+        with (tokens.folder(number) / "frequencies.npy").open("rb") as file:
+            total += np.load(file, allow_pickle=False)
+    return total
+
+
+def _files_read(work: Work, read_pass: Pass, inputs: Inputs) -> Iterator[tuple[str, InputFile, list[list[Any]]]]:
+    """Every input file, empty ones too, with the digests of the parts that tasks have read."""
+    parts: dict[str, list[list[Any]]] = {}
+    waiting = iter([(corpus, file) for corpus, files in inputs.files.items() for file in files])
+    current: tuple[str, InputFile] | None = next(waiting, None)
+    for _, task, read, _ in reads_in_order(work, read_pass):
+        for span, digest in zip(task.spans, read.digests, strict=True):
+            while current is not None and (current[0], current[1].path) != (task.corpus, span.file.path):
+                yield (*current, parts.pop(current[1].path, []))
+                current = next(waiting, None)
+            if digest:
+                parts.setdefault(span.file.path, []).append([span.start, span.stop, digest])
+    while current is not None:
+        yield (*current, parts.pop(current[1].path, []))
+        current = next(waiting, None)

@@ -1,0 +1,108 @@
+"""What all tasks have found, added up mark by mark, so that the driver's memory does not grow with them.
+
+A data set that grows goes on from the totals of its older revision, which are plain JSON values beside its manifest.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import Any
+
+from pipeline.corpus.documents import EXAMPLES, ReadReport
+from pipeline.corpus.quarantine import Read
+from pipeline.corpus.tasks import Task
+from pipeline.stages.preprocess_work import Pass, Work
+
+MOST_INPUTS = 100
+"""Where there are more files they are joined by folder, and where there are more folders the smallest are joined."""
+
+Plain = dict[str, Any]
+
+
+class Totals:
+    """Sums over the tasks. by_folder: inputs are counted by folder, not by file."""
+
+    def __init__(self, *, by_folder: bool) -> None:
+        self.by_folder = by_folder
+        self.sums: Counter[str] = Counter()
+        """kept, bad, characters, text_bytes, files, file_bytes, tasks, words, frequency_tasks."""
+        self.counts: dict[str, Counter[str]] = {}
+        """reasons, scripts, edits, languages."""
+        self.inputs: dict[str, Counter[str]] = {}
+        self.filters: dict[str, Plain] = {}
+        self.contamination: dict[str, Counter[str]] = {}
+        self.splits: dict[str, Plain] = {}
+        self.duplicates: Plain = {}
+
+    def count(self, name: str) -> Counter[str]:
+        """One of the counters by name."""
+        return self.counts.setdefault(name, Counter())
+
+    def add_input(self, name: str, **values: int) -> None:
+        """Adds to what is counted of an input file, or of its folder."""
+        key = f"{PurePath(name).parent}/" if self.by_folder else name
+        self.inputs.setdefault(key, Counter()).update(values)
+
+    def add_read(self, task: Task, report: ReadReport, first_lines: list[int]) -> None:
+        """Adds what reading a task found; first_lines: lines of its files before each of its spans."""
+        self.sums.update(kept=report.kept, bad=report.bad, characters=report.characters, text_bytes=report.text_bytes)
+        for name in ("reasons", "scripts", "edits", "languages"):
+            self.count(name).update(getattr(report, name))
+        for span, (documents, characters, dropped) in zip(task.spans, report.spans, strict=False):
+            self.add_input(span.file.name, documents=documents, characters=characters, dropped=dropped)
+        for file, counts in report.contamination.items():
+            self.contamination.setdefault(file, Counter()).update(counts)
+        for name, found in report.filters.items():
+            total = self.filters.setdefault(name, {"documents": 0, "characters": 0, "reasons": {}, "examples": []})
+            total["documents"] += found.documents
+            total["characters"] += found.characters
+            for reason, number in found.reasons.items():
+                total["reasons"][reason] = total["reasons"].get(reason, 0) + number
+            for span_number, line, reason, text in found.examples[: EXAMPLES - len(total["examples"])]:
+                file = task.spans[span_number].file.path
+                at = first_lines[span_number] + line
+                total["examples"].append({"file": file, "line": at, "reason": reason, "text": text})
+
+    def add_split(self, split: str, report: Plain) -> None:
+        """Adds a task's part of a split."""
+        total = self.splits.setdefault(
+            split, {"documents": 0, "characters": 0, "tokens": 0, "unknown": 0, "lengths": {}}
+        )
+        for name in ("documents", "characters", "tokens", "unknown"):
+            total[name] += report[name]
+        for length, number in report["lengths"].items():
+            total["lengths"][length] = total["lengths"].get(length, 0) + number
+
+    def plain(self) -> Plain:
+        """All of it as JSON values."""
+        return {name: getattr(self, name) for name in _FIELDS} | {"by_folder": self.by_folder}
+
+    @classmethod
+    def of(cls, plain: Plain) -> "Totals":
+        """From the values of `plain`."""
+        totals = cls(by_folder=plain["by_folder"])
+        totals.sums = Counter(plain["sums"])
+        totals.counts = {name: Counter(counts) for name, counts in plain["counts"].items()}
+        totals.inputs = {name: Counter(counts) for name, counts in plain["inputs"].items()}
+        totals.contamination = {name: Counter(counts) for name, counts in plain["contamination"].items()}
+        totals.filters, totals.splits, totals.duplicates = plain["filters"], plain["splits"], plain["duplicates"]
+        return totals
+
+
+_FIELDS = ("sums", "counts", "inputs", "filters", "contamination", "splits", "duplicates")
+
+
+def reads_in_order(work: Work, made: Pass) -> Iterator[Read]:
+    """(number, task, report of its reading, lines of its files before each of its spans), from the marks."""
+    path, before = "", 0
+    for number in range(len(work.tasks)):
+        task = work.tasks.task(number)
+        report = made.report(number)
+        read = ReadReport.of(report.get("read", report))
+        firsts = []
+        for span, lines in zip(task.spans, read.lines, strict=False):
+            if span.file.path != path:
+                path, before = span.file.path, 0
+            firsts.append(before)
+            before += lines
+        yield number, task, read, firsts
