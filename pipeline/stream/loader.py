@@ -52,9 +52,10 @@ class _Part:
         length = content.shape[1]
         whole = self.order.per_block * length
         _, shards, blocks, rows = self.order.locate(own)
-        for shard, block in np.unique(np.stack([shards, blocks], axis=1), axis=0).tolist():
-            here = (shards == shard) & (blocks == block)
-            opened = self.reader.block(shard, block)
+        both = shards << 32 | blocks
+        for place in np.unique(both).tolist():
+            here = both == place
+            opened = self.reader.block(place >> 32, place & 0xFFFFFFFF)
             content[places[here]] = opened.ids[:whole].reshape(-1, length)[rows[here]]
             if numbers is not None:
                 numbers[places[here]] = opened.numbers[:whole].reshape(-1, length)[rows[here]]
