@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 from hypothesis import settings
 
+from tests.s3_server import s3, s3_backend  # noqa: F401 - fixtures of all tests
+
 settings.register_profile("untimed", deadline=None)  # a busy machine takes seconds for what takes milliseconds
 settings.load_profile("untimed")
 

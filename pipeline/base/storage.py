@@ -85,7 +85,7 @@ def place_of(text: str) -> Location:
     if scheme not in _CLASSES:
         raise UserError(f"{shown(text)}: the scheme {scheme}:// is not known. Give {_KNOWN}.")
     rest = text[found.end() :]
-    if not rest.strip("/"):
+    if not rest.partition("/")[0]:
         raise UserError(
             f"{text} names no {'host' if scheme.startswith('http') else 'bucket'}. Write {scheme}://NAME/..."
         )

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from logging import getLogger
+from pathlib import Path
 
 from pipeline.base.errors import UserError, first_line
 
@@ -93,30 +94,23 @@ def is_fault(error: BaseException) -> bool:
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status behind an error, None where there is none."""
-    for link in _chain(error):
-        answer = getattr(link, "response", None)
-        if isinstance(answer, dict):
-            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        else:
-            status = (
-                getattr(answer, "status_code", None) or getattr(link, "status", None) or getattr(link, "code", None)
-            )
-        if isinstance(status, int | str) and str(status).isdigit() and int(status) >= 300:
-            return int(status)
-    return None
+    return next((status for link in _chain(error) if (status := _status(link)) is not None), None)
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: the store is away, busy or broke off. Never for 403 or 404."""
     links = list(_chain(error))
-    names = {name for link in links for name in _names(link)}
     nowhere = any(isinstance(link, socket.gaierror) and link.errno == socket.EAI_NONAME for link in links)
-    if nowhere or names & (_LASTING | _NO_CREDENTIALS):
+    if nowhere or any(_names(link) & (_LASTING | _NO_CREDENTIALS) for link in links):
         return False
     if _code_of(error) in _BUSY_CODES:
         return True
-    status = status_of(error)
-    return status in _BUSY if status is not None else bool(names & _LOST)
+    for link in links:  # the outermost that says it: an answer that broke off may hold an error of its parser
+        if _names(link) & _LOST:
+            return True
+        if (status := _status(link)) is not None:
+            return status in _BUSY
+    return False
 
 
 def told(error: BaseException, verb: str, where: object) -> UserError:
@@ -126,6 +120,8 @@ def told(error: BaseException, verb: str, where: object) -> UserError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
     status, detail = status_of(error), shown(reason).rstrip(".")
     again = "then start the same command again."
+    if isinstance(where, Path):
+        return UserError(f"{start}{detail}. Mend the path or the access to it, {again}")
     if names & _NO_CREDENTIALS:
         return UserError(f"{start}no credentials ({detail}). Set them as docs/storage.md says, {again}")
     if is_transient(error):
@@ -198,6 +194,17 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(link))
         yield link
         link = link.__cause__ or link.__context__
+
+
+def _status(link: BaseException) -> int | None:
+    answer = getattr(link, "response", None)
+    if isinstance(answer, dict):
+        code = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        code = getattr(answer, "status_code", None)
+        for name in ("status", "code"):
+            code = getattr(link, name, None) if code is None else code
+    return int(code) if isinstance(code, int | str) and str(code).isdigit() and int(code) >= 300 else None
 
 
 def _names(error: BaseException) -> set[str]:

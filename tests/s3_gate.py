@@ -1,0 +1,46 @@
+"""The gate before a server on loopback (s3_server.py): passes bytes on until it is killed.
+
+Run as a script: PORT, the server's port, and after how many bytes to clients it dies (never, where that is left out).
+"""
+
+import asyncio
+import os
+import sys
+
+HOST = "127.0.0.1"
+
+
+async def gate(port: int, backend: int, dies_after: int | None) -> None:
+    """Passes on what comes until `dies_after` bytes went to clients."""
+    sent = 0
+
+    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter, counts: bool) -> None:
+        nonlocal sent
+        try:
+            while data := await source.read(1 << 16):
+                left = None if dies_after is None or not counts else dies_after - sent
+                target.write(data if left is None else data[: max(0, left)])
+                await target.drain()
+                sent += len(data) if counts else 0
+                if left is not None and len(data) > left:
+                    os._exit(1)
+            target.write_eof()
+        except OSError:
+            target.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            inner, outer = await asyncio.open_connection(HOST, backend)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(carry(reader, outer, False), carry(inner, writer, True))
+        outer.close()
+        writer.close()
+
+    async with await asyncio.start_server(serve, HOST, port) as server:
+        await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(gate(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None))
