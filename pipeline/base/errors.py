@@ -8,6 +8,10 @@ class UserError(Exception):
     """Whether rank 0 tells it too, so that no other rank has to; None: not known."""
 
 
+class Damaged(UserError):
+    """Something is not what was written, or is missing: another copy, or one from before, may be whole."""
+
+
 class Preempted(Exception):
     """The run was asked to stop and its state is saved; the same command goes on. Exit code 75."""
 

@@ -17,10 +17,11 @@ from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
 from pipeline.release.refresh import refresh_cards
-from pipeline.shards.manifest import verify_shards
+from pipeline.stream.cache import open_cache
+from pipeline.stream.check import check_shards
 from pipeline.stream.loader import Array, Rows, TokenStream
 from pipeline.tasks.evaluation_table import table, verdict
-from pipeline.training.checkpoint import TrainState, find_checkpoint, read_checkpoint_config, read_state
+from pipeline.training.checkpoint import WEIGHTS, TrainState, find_checkpoint, read_checkpoint_config, read_state
 from pipeline.training.distributed import thread_count
 from pipeline.training.engine_config import micro_size
 from pipeline.training.evaluation import evaluate_objective, piece_frequency
@@ -45,7 +46,7 @@ class WatchedStream(TokenStream):
 
 def run(config: RunConfig) -> None:
     """Evaluates, prints the table, writes run_dir/evaluation.json. Same checkpoint and data again: only the table."""
-    folder = RunFolder(Path(config.run_dir))
+    folder = RunFolder.of(config)
     checkpoint, trained, origin, stream = _find_inputs(config)
     state, _ = read_state(checkpoint)
     facts = _describe(config, checkpoint, state, origin, stream)
@@ -55,7 +56,7 @@ def run(config: RunConfig) -> None:
         refresh_cards(folder)
         get_logger().info(f"evaluate is done: {result}")
         return _report(checkpoint, facts, done)
-    verify_shards(origin.folder.data, origin.manifest.splits["validation"].shards)
+    check_shards(origin.folder.data, origin.manifest.splits["validation"].shards)
     ranks = Ranks(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     torch.set_num_threads(thread_count(config.train.threads))
     objective = load_objective(checkpoint).to(ranks.device)
@@ -89,15 +90,17 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
 def _find_inputs(config: RunConfig) -> tuple[Path, RunConfig, Origin, WatchedStream]:
     """Checkpoint, its own config, data and validation stream. Raises UserError where they do not fit each other.
 
-    Sequences are cut, packed and masked as the checkpoint was trained; run_dir, data.path and data.revision are the
-    command's. Of other data than it was trained on, the corpora are mixed as that data was made.
+    Sequences are cut, packed and masked as the checkpoint was trained; run_dir, store, data.path and data.revision are
+    the command's. Of other data than it was trained on, the corpora are mixed as that data was made.
     """
-    checkpoint = find_checkpoint(RunFolder(Path(config.run_dir)), config.evaluate.checkpoint)
+    folder, cache = RunFolder.of(config), open_cache(config.data)
+    checkpoint = find_checkpoint(folder, config.evaluate.checkpoint, cache, (WEIGHTS,))
     trained = read_checkpoint_config(checkpoint)
     revision = config.data.revision or (trained.data.revision if config.data.path is None else None)
     place = {"path": config.data.path or trained.data.path, "revision": revision}
-    data = trained.data.model_copy(update=place)
-    trained = trained.model_copy(update={"run_dir": config.run_dir, "data": data})
+    own = {key: getattr(config.data, key) for key in ("cache", "cache_bytes", "cache_ahead")}
+    data = trained.data.model_copy(update=place | own)
+    trained = trained.model_copy(update={"run_dir": config.run_dir, "store": config.store, "data": data})
     origin = find_origin(trained)
     digests = read_json(checkpoint / "manifest.json")
     if digests.get("data_manifest_sha256") != origin.manifest_sha256:

@@ -18,7 +18,8 @@ from pipeline.release.check import TOLERANCE, largest_difference
 from pipeline.release.facts import Facts, gather_facts
 from pipeline.release.folder import write_folder
 from pipeline.release.refresh import MARK, refresh_cards
-from pipeline.training.checkpoint import find_checkpoint
+from pipeline.stream.cache import open_cache
+from pipeline.training.checkpoint import WEIGHTS, find_checkpoint
 from pipeline.training.restore import load_objective
 
 
@@ -59,8 +60,8 @@ def plan(config: RunConfig) -> list[tuple[str, str]]:
 
 
 def _find(config: RunConfig) -> tuple[RunFolder, Facts]:
-    folder = RunFolder(Path(config.run_dir))
-    return folder, gather_facts(find_checkpoint(folder, config.export.checkpoint))
+    folder, cache = RunFolder.of(config), open_cache(config.data)
+    return folder, gather_facts(find_checkpoint(folder, config.export.checkpoint, cache, (WEIGHTS,)))
 
 
 def _export(path: Path, name: str, network: Any, facts: Facts, tracker: Tracker) -> None:

@@ -14,6 +14,7 @@ from pipeline.base.files import lock_folder, read_json, write_atomic, write_json
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
+from pipeline.stream.cache import open_cache
 from pipeline.training.checkpoint import TrainState, read_state
 from pipeline.training.continued import resolve_init
 from pipeline.training.distributed import launched_world, start_ranks
@@ -47,7 +48,7 @@ def run(config: RunConfig) -> None:
 
 
 def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
-    folder = RunFolder(Path(config.run_dir))
+    folder, cache = RunFolder.of(config), open_cache(config.data)
     with ranks.together():
         if ranks.rank == 0:
             stack.enter_context(lock_folder(folder.path))
@@ -55,7 +56,7 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
         setup_logging(folder, ranks.rank)
         origin = find_origin(config)
     verify_data(origin, ranks)
-    checkpoint = find_resume_point(folder, ranks)
+    checkpoint = find_resume_point(folder, ranks, cache)
     state = TrainState()
     if checkpoint is not None:
         with ranks.together():
@@ -73,6 +74,7 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
     engine = Engine(config, origin.vocab_size, ranks, _first_weights(config, folder, origin, ranks, checkpoint))
     if checkpoint is not None:
         state = load_into(engine, checkpoint)
+        cache.release_at(checkpoint)
     _announce(engine, state, checkpoint)
     if odd := odd_warmup(config):
         get_logger().warning(odd)
@@ -96,6 +98,9 @@ def _first_weights(
     """The objective filled from init.*, noted in init.json; None where a checkpoint or the seed gives the weights."""
     with ranks.together():
         if checkpoint is not None:
+            noted = checkpoint / folder.init.name
+            if ranks.rank == 0 and noted.is_file() and not folder.init.exists():  # run_dir is new, beside its store
+                write_atomic(folder.init, noted.read_bytes())
             return None
         if not is_continued(config):
             if ranks.rank == 0:

@@ -26,7 +26,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import BinaryIO
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import Damaged, UserError
 from pipeline.base.files import sha256_file, sync
 from pipeline.base.log import get_logger
 from pipeline.base.sections import DataConfig
@@ -80,7 +80,7 @@ class Cache:
         """The folder of a whole copy, fetched where there is none, kept until `release` or the end of this process.
 
         Without `wait`: None where another process or thread fetches it, or where there is no room for it.
-        UserError when the store does not give it, or gives other bytes, or the disk is full.
+        Damaged when the store gives other bytes; UserError when it gives none, or the disk is full.
         """
         with self._threads:
             held = self._held.get(remote.key)
@@ -114,8 +114,16 @@ class Cache:
 
     def release(self, remote: Remote) -> None:
         """The copy is of no more use to this process; it stays until room is needed."""
+        self._let_go(remote.key)
+
+    def release_at(self, path: Path) -> None:
+        """The same of the copy that a path lies in, if it lies in one."""
+        if path.is_relative_to(self.folder):
+            self._let_go(path.relative_to(self.folder).parts[0])
+
+    def _let_go(self, key: str) -> None:
         with self._threads:
-            descriptor = self._held.pop(remote.key, None)
+            descriptor = self._held.pop(key, None)
         if descriptor is not None:
             os.utime(descriptor)  # used last
             os.close(descriptor)
@@ -309,7 +317,7 @@ def _download(place: Location, local: Path, file: RemoteFile) -> None:
         download(place, local)
         if _is_whole(local, file):
             return local.chmod(_PRIVATE_FILE)
-    raise UserError(
+    raise Damaged(
         f"{place} is broken: {ATTEMPTS} downloads of it were not the bytes that were written.\n"
         f"  expected: {file.bytes:,} bytes, sha256 {file.sha256}\n"
         f"  found:    {local.stat().st_size:,} bytes, sha256 {sha256_file(local)}\n"

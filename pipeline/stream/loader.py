@@ -18,7 +18,10 @@ import numpy as np
 
 from pipeline.base.errors import UserError
 from pipeline.base.sections import DataConfig
+from pipeline.base.storage import is_remote
 from pipeline.shards.manifest import manifest_path, read_manifest
+from pipeline.stream.ahead import Ahead
+from pipeline.stream.cache import open_cache
 from pipeline.stream.corpora import NO_MIXTURE, PREFIX, Shares, find_shares
 from pipeline.stream.mixture import Mixture, own_seed
 from pipeline.stream.order import Order, share
@@ -67,7 +70,7 @@ class TokenStream:
     folder: the data folder, with manifest.json; settings: config.data (the block length is the data's own). shares: of
     a mixture's corpora, by default those that the data was made with. UserError when the data is missing, or when the
     training split, or a corpus of it, does not fill one sequence; an empty validation split has `sequences == 0`. The
-    shards' digests are not checked here: see `verify_shards`.
+    shards' digests are not checked here (see `verify_shards`), but those of a store's shards, as they are copied.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class TokenStream:
         path = manifest_path(folder, settings.revision)
         self.folder, self.manifest = folder, read_manifest(path)
         self.settings, self.seed, self.shuffle = settings, seed, shuffle
+        self._cache = open_cache(settings) if is_remote(folder) else None
         self.content = content_length(settings.sequence_length, settings.segments)
         self.shares = (shares or find_shares(self.manifest, folder)) if split == TRAIN else NO_MIXTURE
         """Of a mixture's corpora."""
@@ -121,16 +125,15 @@ class TokenStream:
                 f"{self.manifest.block_tokens:,}, data.sequence_length {settings.sequence_length:,}. "
                 f"{more}, or lower data.sequence_length."
             )
-        return _Part(order, ShardReader(self.folder, self.manifest, split, open_blocks=2 * settings.shuffle_buffer))
+        open_blocks = 2 * settings.shuffle_buffer
+        return _Part(order, ShardReader(self.folder, self.manifest, split, open_blocks, self._cache))
 
     def rows(self, samples: Array) -> Rows:
         """The rows of global samples (n,), in their order."""
         samples = np.asarray(samples, np.int64)
         content = np.empty((len(samples), self.content), self.manifest.dtype)
         numbers = np.empty((len(samples), self.content), np.int32) if self.settings.isolate_documents else None
-        corpus, own = np.zeros_like(samples), samples
-        if self.mixture is not None:
-            corpus, own = self.mixture.locate(samples)
+        corpus, own = self._corpora(samples)
         for number in np.unique(corpus).tolist():
             places = np.flatnonzero(corpus == number)
             self.parts[number].fill(own[places], places, content, numbers)
@@ -138,6 +141,28 @@ class TokenStream:
         if self.settings.segments == "paper":
             splits = split_points(samples, self.seed, self.content)
         return Rows(*frame(content, numbers, splits), samples)
+
+    def look_ahead(self) -> Ahead | None:
+        """What fetches the shards of coming samples; None where they lie on this machine."""
+        if self._cache is None:
+            return None
+        shards = [remote for part in self.parts for remote in part.reader.remotes]
+        return Ahead(self._shards, shards, self._cache, self.settings.cache_ahead)
+
+    def _corpora(self, samples: Array) -> tuple[Array, Array]:
+        """Parts of global samples (n,), and the numbers of their own sequences, (n,) each."""
+        return (np.zeros_like(samples), samples) if self.mixture is None else self.mixture.locate(samples)
+
+    def _shards(self, samples: Array) -> Array:
+        """Shards of global samples (n,), numbered through all parts."""
+        corpus, own = self._corpora(samples)
+        found = np.empty_like(samples)
+        before = 0
+        for number, part in enumerate(self.parts):
+            here = corpus == number
+            found[here] = before + part.order.locate(own[here]).shard
+            before += len(part.reader.remotes)
+        return found
 
     def epochs(self, samples: int) -> dict[str, float]:
         """How often the first `samples` samples pass through each corpus, by name; {} where there is no mixture."""
@@ -164,12 +189,15 @@ class Prefetcher:
         self._ready: queue.Queue[Rows | BaseException] = queue.Queue(depth)
         self._stop = threading.Event()
         self._failure: BaseException | None = None
+        self._ahead = stream.look_ahead()
         self._thread = threading.Thread(target=self._fill, args=(first_step,), name="prefetcher", daemon=True)
         self._thread.start()
 
     def _fill(self, step: int) -> None:
         try:
             while not self._stop.is_set():
+                if self._ahead is not None:
+                    self._ahead.at(step * self.batch_size)
                 self._put(self.stream.rows(step * self.batch_size + self.share))
                 step += 1
         except BaseException as error:
@@ -199,6 +227,8 @@ class Prefetcher:
         """Ends the thread; what it has made is dropped. Safe to call again."""
         self._stop.set()
         self._thread.join()
+        if self._ahead is not None:
+            self._ahead.close()
 
     def __enter__(self) -> "Prefetcher":
         return self

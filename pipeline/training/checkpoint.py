@@ -3,13 +3,16 @@
     step-00000120/  weights.safetensors exp_avg.safetensors exp_avg_sq.safetensors state.json config.yaml
                     tokenizer/tokenizer.model (or .json) manifest.json (digests of the others; written last)
 
-Written aside, fsynced and renamed, and `latest` moves after that: a kill at any moment leaves the one before. Price:
-each of the three files passes through the memory of rank 0 as a whole (ELECTRA-large: 1.3 GB).
+Written aside, fsynced and renamed, and `latest` moves after that: a kill at any moment leaves the one before. In a
+store manifest.json is uploaded last; what is read there is copied to this machine first (`stream.cache`). Price: each
+of the three files passes through the memory of rank 0 as a whole (ELECTRA-large: 1.3 GB).
 """
 
+import hashlib
+import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +23,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.base.config import RunConfig, config_from_dict
-from pipeline.base.errors import UserError
-from pipeline.base.files import read_json, sha256_file, write_atomic, write_json
+from pipeline.base.errors import Damaged, UserError
+from pipeline.base.files import read_json, remove_tree, sha256_file, write_atomic, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.sections import DataConfig
+from pipeline.base.storage import Location, facts_of, is_remote, reading, upload, writing
+from pipeline.stream.cache import Cache, Remote, RemoteFile, open_cache
+from pipeline.training.optimizer import MOMENTS
 
 WEIGHTS = "weights"
+TENSORS = (WEIGHTS, *MOMENTS)
+"""Kinds of tensors, a file each."""
 LATEST = "latest"
 _NAME = re.compile(r"step-(\d{8})")
 
@@ -58,47 +67,44 @@ def checkpoint_name(step: int) -> str:
 
 def list_checkpoints(folder: RunFolder) -> list[Path]:
     """Folders named as checkpoints, newest first, whole or not."""
-    if not folder.checkpoints.is_dir():
-        return []
-    return sorted((p for p in folder.checkpoints.iterdir() if _NAME.fullmatch(p.name)), reverse=True)
+    with reading(folder.checkpoints):
+        if not folder.checkpoints.is_dir():
+            return []
+        found = [path for path in folder.checkpoints.iterdir() if _NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name, reverse=True)
 
 
-def is_marked(path: Path) -> bool:
+def is_marked(path: Location) -> bool:
     """Whether the checkpoint has its manifest, the mark of a complete one."""
-    return (path / "manifest.json").is_file()
+    with reading(path):
+        return (path / "manifest.json").is_file()
 
 
-def verify_checkpoint(path: Path) -> None:
-    """Existence, size and sha256 of every file; UserError that names the first that differs."""
-    if not is_marked(path):
-        raise UserError(f"checkpoint {path} is not complete: manifest.json is missing.")
-    manifest = read_json(path / "manifest.json")
-    try:
-        files = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
-        int(manifest["vocab_size"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(
-            f"{path / 'manifest.json'} is damaged: it lacks vocab_size, or files with bytes and sha256."
-        ) from None
-    for name, (size, digest) in files.items():
-        file = path / name
-        if not file.is_file():
-            raise UserError(f"checkpoint file {file} is missing.")
-        if file.stat().st_size != size or sha256_file(file) != digest:
-            raise UserError(f"checkpoint file {file} is damaged: its content differs from its manifest's sha256.")
+def verify_checkpoint(path: Location) -> None:
+    """Existence, size and sha256 of every file; of one in a store no sha256. Damaged names the first that differs."""
+    for file in _listed(path):
+        place = path / file.name
+        with reading(place):
+            if not place.is_file():
+                raise Damaged(f"checkpoint file {place} is missing.")
+            whole = facts_of(place).size == file.bytes and (
+                not isinstance(place, Path) or sha256_file(place) == file.sha256
+            )
+        if not whole:
+            raise Damaged(f"checkpoint file {place} is damaged: its content differs from its manifest's sha256.")
 
 
-def newest_whole(folder: RunFolder) -> Path | None:
+def newest_whole(folder: RunFolder, cache: Cache | None = None, kinds: Sequence[str] = TENSORS) -> Path | None:
     """The newest checkpoint whose files are as its manifest says; None where none was ever completed.
 
-    Half-written and damaged ones are passed over with a warning. UserError when all that were completed are damaged.
+    Of one in a store a local copy, with the tensors of these kinds (see `local_checkpoint`). Half-written and damaged
+    ones are passed over with a warning. UserError when all that were completed are damaged, or the store is away.
     """
     damaged = []
     for path in list_checkpoints(folder):
         try:
-            verify_checkpoint(path)
-            return path
-        except UserError as error:
+            return local_checkpoint(path, cache, kinds)
+        except Damaged as error:
             get_logger().warning(f"{error} Taking the checkpoint before it.")
             if is_marked(path):
                 damaged.append(str(error))
@@ -110,19 +116,59 @@ def newest_whole(folder: RunFolder) -> Path | None:
     return None
 
 
-def find_checkpoint(folder: RunFolder, name: str = LATEST) -> Path:
-    """A verified checkpoint by name, or the newest whole one. UserError when there is none."""
+def find_checkpoint(
+    folder: RunFolder, name: str = LATEST, cache: Cache | None = None, kinds: Sequence[str] = TENSORS
+) -> Path:
+    """A verified checkpoint by name, or the newest whole one; see `newest_whole`. UserError when there is none."""
     if name != LATEST:
         path = folder.checkpoints / name
-        if not path.is_dir():
-            known = ", ".join(p.name for p in list_checkpoints(folder)) or "none"
-            raise UserError(f"there is no checkpoint {path}; there are: {known}.")
-        verify_checkpoint(path)
-        return path
-    newest = newest_whole(folder)
+        if path.name not in (known := [path.name for path in list_checkpoints(folder)]):
+            raise UserError(f"there is no checkpoint {path}; there are: {', '.join(known) or 'none'}.")
+        return local_checkpoint(path, cache, kinds)
+    newest = newest_whole(folder, cache, kinds)
     if newest is None:
         raise UserError(f"there is no checkpoint in {folder.checkpoints}. Run pipeline/pretrain.py first.")
     return newest
+
+
+def local_checkpoint(path: Location, cache: Cache | None = None, kinds: Sequence[str] = TENSORS) -> Path:
+    """The checkpoint, verified; of one in a store a verified copy, without the tensors of other kinds.
+
+    The copy is held in the cache, by default that of the default config, until it is released there. Damaged, or
+    UserError when the store or the disk of the copy is at fault.
+    """
+    verify_checkpoint(path)
+    if isinstance(path, Path):
+        return path
+    with reading(path):
+        manifest = (path / "manifest.json").read_bytes()
+    left_out = {f"{kind}.safetensors" for kind in TENSORS if kind not in kinds}
+    mark = RemoteFile("manifest.json", len(manifest), hashlib.sha256(manifest).hexdigest())
+    files = [file for file in (*_listed(path), mark) if file.name not in left_out]
+    named = tuple(RemoteFile(f"{path.name}/{file.name}", file.bytes, file.sha256) for file in files)
+    copy = (cache or open_cache(DataConfig())).hold(Remote(path.parent, named))
+    if copy is None:
+        raise RuntimeError("a cache that waits gives a copy")
+    get_logger().info(f"{path} is copied to {copy}")
+    return copy / path.name
+
+
+def _listed(path: Location) -> list[RemoteFile]:
+    """The files of a checkpoint, by its manifest. Damaged where there is none, or it is broken."""
+    file = path / "manifest.json"
+    if not is_marked(path):
+        raise Damaged(f"checkpoint {path} is not complete: manifest.json is missing.")
+    with reading(file):
+        content = file.read_bytes()
+    try:
+        manifest = json.loads(content)
+        int(manifest["vocab_size"])
+        return [
+            RemoteFile(str(name), int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in manifest["files"].items()
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Damaged(f"{file} is damaged: it lacks vocab_size, or files with bytes and sha256.") from None
 
 
 def load_tensors(path: Path, kind: str = WEIGHTS) -> dict[str, Tensor]:
@@ -146,8 +192,10 @@ def read_checkpoint_config(path: Path) -> RunConfig:
 def read_config_values(path: Path) -> dict[str, Any]:
     """The same, as plain values."""
     try:
-        values = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        with reading(path / "config.yaml"):
+            text = (path / "config.yaml").read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise UserError(f"checkpoint file {path / 'config.yaml'} cannot be read: {error}.") from None
     return values if isinstance(values, dict) else {}
 
@@ -175,20 +223,49 @@ def write_manifest(path: Path, facts: dict[str, Any]) -> None:
     write_json(path / "manifest.json", {"files": files} | facts)
 
 
+def upload_checkpoint(local: Path, path: Location) -> None:
+    """Puts a whole checkpoint's folder into a store, manifest.json last. UserError where the store refuses."""
+    mark = path / "manifest.json"
+    with writing(path):
+        mark.unlink(missing_ok=True)  # of a checkpoint that was passed over: it is half the old one from here on
+    for file in _files(local):
+        upload(file, path / file.relative_to(local).as_posix())
+    upload(local / mark.name, mark)
+
+
 def move_latest(folder: RunFolder, name: str) -> None:
     """Points `latest` at a complete checkpoint."""
     write_atomic(folder.checkpoints / LATEST, name + "\n")
 
 
 def prune(folder: RunFolder, keep: int) -> None:
-    """Removes all but the newest `keep` complete checkpoints, and what a killed save left aside."""
-    for path in [path for path in list_checkpoints(folder) if is_marked(path)][keep:]:
-        (path / "manifest.json").unlink(
-            missing_ok=True
-        )  # first the mark: a kill half-way leaves nothing that looks whole
+    """Removes all but the newest `keep` complete checkpoints, and what a killed save left aside or half uploaded.
+
+    Where a store refuses that, a warning: what was saved is saved.
+    """
+    for path in local_checkpoints(folder).glob(".step-*"):
         shutil.rmtree(path, ignore_errors=True)
-    for path in folder.checkpoints.glob(".step-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    found = list_checkpoints(folder)
+    marked = [path for path in found if is_marked(path)]
+    if not is_remote(folder.checkpoints):
+        for path in marked[keep:]:
+            (path / "manifest.json").unlink(missing_ok=True)  # the mark first: a kill half-way leaves no whole one
+            shutil.rmtree(path, ignore_errors=True)
+        return
+    half = [path for path in found if path not in marked and marked and path.name < marked[0].name]
+    try:
+        for path in marked[keep:]:
+            with writing(path):
+                (path / "manifest.json").unlink(missing_ok=True)
+        for path in (*marked[keep:], *half):
+            remove_tree(path)
+    except UserError as error:
+        get_logger().warning(f"older checkpoints stay: {error}")
+
+
+def local_checkpoints(folder: RunFolder) -> Path:
+    """Where checkpoints are written, before they go to the store if there is one."""
+    return folder.path / folder.checkpoints.name
 
 
 def _files(path: Path) -> Iterator[Path]:

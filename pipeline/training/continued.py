@@ -7,18 +7,21 @@ takes what it was resolved to from there, so it goes on without the source.
 import dataclasses
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from model.config import LAYER_NORM_EPS, ModelConfig, generator_config
 from pipeline.base.config import RunConfig, config_from_dict, flatten
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.storage import place_of, reading
+from pipeline.stream.cache import open_cache
 from pipeline.training.checkpoint import (
+    WEIGHTS,
     find_checkpoint,
     is_marked,
     list_checkpoints,
+    local_checkpoint,
     read_config_values,
-    verify_checkpoint,
 )
 from pipeline.training.hf_folder import HuggingFaceFolder, read_folder
 
@@ -56,20 +59,26 @@ def resolve_init(config: RunConfig) -> RunConfig:
 
 
 def source_checkpoint(config: RunConfig) -> Path:
-    """The verified checkpoint that init.checkpoint names: a checkpoint's folder, or the newest of a run's."""
-    path = Path(config.init.checkpoint or "")
-    if (path / "weights.safetensors").is_file():
-        verify_checkpoint(path)
-        return path
-    if not (path / "checkpoints").is_dir():
+    """The verified checkpoint that init.checkpoint names: a checkpoint's folder, or the newest of a run's.
+
+    Of one in a store a local copy with the weights alone.
+    """
+    path, cache = place_of(config.init.checkpoint or ""), open_cache(config.data)
+    with reading(path):
+        is_checkpoint = (path / "weights.safetensors").is_file()
+        is_run = (path / "checkpoints").is_dir()
+    if is_checkpoint:
+        return local_checkpoint(path, cache, (WEIGHTS,))
+    if not is_run:
         hint = " It looks like a Hugging Face folder: give it as init.discriminator or init.generator."
         raise UserError(
             f"init.checkpoint: {path} is neither a run's folder with checkpoints nor a checkpoint."
             + (hint if (path / "config.json").is_file() else "")
         )
-    if path.absolute() == Path(config.run_dir).absolute():
+    own = RunFolder.of(config)
+    if str(path) == config.store or path.absolute() == own.path.absolute():
         raise UserError("init.checkpoint is the run's own folder: set another run_dir for the second run.")
-    return find_checkpoint(RunFolder(path))
+    return find_checkpoint(RunFolder(own.path, cast(Path, path)), cache=cache, kinds=(WEIGHTS,))
 
 
 def folders(config: RunConfig) -> dict[str, HuggingFaceFolder]:
@@ -101,7 +110,7 @@ def _check_pair(discriminator: HuggingFaceFolder, generator: HuggingFaceFolder) 
 
 def _own_checkpoint(config: RunConfig) -> dict[str, Any] | None:
     """Plain config of the run's newest readable checkpoint."""
-    for path in list_checkpoints(RunFolder(Path(config.run_dir))):
+    for path in list_checkpoints(RunFolder.of(config)):
         if is_marked(path):
             try:
                 return read_config_values(path)

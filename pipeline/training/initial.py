@@ -18,6 +18,8 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder, tokenizer_file
+from pipeline.base.storage import is_url
+from pipeline.stream.cache import open_cache
 from pipeline.training.checkpoint import load_weights, read_checkpoint_config, read_vocab_size
 from pipeline.training.continued import folders, source_checkpoint
 from pipeline.training.hf_folder import HuggingFaceFolder
@@ -95,9 +97,12 @@ def _from_checkpoint(config: RunConfig, origin: Origin, objective: Objective) ->
         _rows_told(rows, read_vocab_size(path), origin.vocab_size),
         *_positions_told(views, places, before.model.max_positions),
     ]
+    digest = sha256_file(path / "manifest.json")
+    open_cache(config.data).release_at(path)
+    given = config.init.checkpoint or ""
     return {
-        "from": str(path),
-        "sha256": sha256_file(path / "manifest.json"),
+        "from": f"{given} ({path.name})" if is_url(given) else str(path),
+        "sha256": digest,
         "trained_positions": min(trained, before.model.max_positions),
         "notes": notes,
     }

@@ -7,15 +7,11 @@ from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import sha256_file
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.storage import facts_of, is_remote, reading
 from pipeline.base.tracking import read_run_id
-from pipeline.shards.manifest import (
-    Manifest,
-    all_shards,
-    check_tokenizer,
-    manifest_path,
-    read_manifest,
-    verify_shards,
-)
+from pipeline.shards.manifest import Manifest, all_shards, check_tokenizer, manifest_path, read_manifest
+from pipeline.stream.cache import Cache, Remote, RemoteFile, open_cache
+from pipeline.stream.check import check_shards
 from pipeline.stream.corpora import find_shares
 from pipeline.stream.loader import TokenStream
 from pipeline.training.ranks import Ranks
@@ -31,11 +27,19 @@ class Origin:
     manifest: Manifest
     manifest_sha256: str
     preprocess_run_id: str | None
+    tokenizer_copy: tuple[Cache, Remote] | None = None
+    """What is copied of the tokenizer, and where to; None where it lies on this machine."""
 
     @property
     def tokenizer_file(self) -> Path:
-        """The vocabulary: tokenizer.model or tokenizer.json."""
-        return self.folder.tokenizer
+        """The vocabulary, on this machine: tokenizer.model or tokenizer.json. Raises UserError."""
+        if self.tokenizer_copy is None:
+            return self.folder.tokenizer
+        cache, remote = self.tokenizer_copy
+        copy = cache.hold(remote)
+        if copy is None:
+            raise RuntimeError("a cache that waits gives a copy")
+        return copy / remote.files[0].name
 
     @property
     def vocab_size(self) -> int:
@@ -49,7 +53,12 @@ class Origin:
 
 def find_origin(config: RunConfig) -> Origin:
     """Reads the manifest and compares it with the config and the tokenizer file. Raises UserError."""
-    folder = RunFolder(Path(config.data.path or config.run_dir))
+    folder = RunFolder.with_data(config)
+    with reading(folder.data):
+        return _checked(config, folder)
+
+
+def _checked(config: RunConfig, folder: RunFolder) -> Origin:
     path = manifest_path(folder.data, config.data.revision)
     manifest = read_manifest(path)
     pieces = manifest.tokenizer.vocab_size
@@ -62,19 +71,30 @@ def find_origin(config: RunConfig) -> Origin:
     given = config.tokenizer.path
     if given is not None and given_file(given).is_file():  # it need not be on a machine that only trains
         check_tokenizer(manifest, given_digest(given), pieces, f"tokenizer.path {given}")
-    if not folder.tokenizer.is_file():
+    file = folder.tokenizer
+    if not file.is_file():
         raise UserError(
-            f"{folder.tokenizer} is missing: the data in {folder.data} was made with it. Copy it from where the data "
+            f"{file} is missing: the data in {folder.data} was made with it. Copy it from where the data "
             "was made, or run pipeline/preprocess.py again."
         )
-    check_tokenizer(manifest, sha256_file(folder.tokenizer), pieces, str(folder.tokenizer))
+    check_tokenizer(manifest, sha256_file(file), pieces, str(file))
     if manifest.block_tokens < config.data.sequence_length:
         raise UserError(
             f"data.sequence_length {config.data.sequence_length} is longer than the blocks of {folder.data} "
             f"({manifest.block_tokens} tokens). Shorten it, or preprocess with larger data.block_tokens."
         )
-    run_id = read_run_id(folder, "preprocess")
-    return Origin(folder, manifest, sha256_file(path), run_id)
+    own = config.data.path is None or not is_remote(folder.data)
+    run_id = read_run_id(folder, "preprocess") if own else None  # another run's tracking.json is not in its store
+    return Origin(folder, manifest, sha256_file(path), run_id, _copied(config, folder, manifest))
+
+
+def _copied(config: RunConfig, folder: RunFolder, manifest: Manifest) -> tuple[Cache, Remote] | None:
+    """Origin.tokenizer_copy."""
+    file = folder.tokenizer
+    if not is_remote(file):
+        return None
+    known = RemoteFile(file.name, facts_of(file).size, manifest.tokenizer.sha256)
+    return open_cache(config.data), Remote(file.parent, (known,))
 
 
 def training_stream(config: RunConfig, origin: Origin) -> TokenStream:
@@ -84,6 +104,6 @@ def training_stream(config: RunConfig, origin: Origin) -> TokenStream:
 
 
 def verify_data(origin: Origin, ranks: Ranks) -> None:
-    """Digests of all shards, each checked by one rank; a broken one is every rank's UserError."""
+    """All shards as `check_shards` does, each by one rank; a broken one is every rank's UserError."""
     with ranks.together():
-        verify_shards(origin.folder.data, all_shards(origin.manifest)[ranks.rank :: ranks.world])
+        check_shards(origin.folder.data, all_shards(origin.manifest)[ranks.rank :: ranks.world])

@@ -1,13 +1,13 @@
 """What --dry-run prints: sizes, memory, cost and data of a run, checked as the run checks them, without starting it."""
 
-from pathlib import Path
-
 import torch
 
 from pipeline.base.config import RunConfig
 from pipeline.base.files import read_json
 from pipeline.base.run_folder import RunFolder
-from pipeline.shards.manifest import all_shards, verify_shards
+from pipeline.shards.manifest import all_shards
+from pipeline.stream.cache import open_cache
+from pipeline.stream.check import check_shards
 from pipeline.stream.corpora import corpora_of
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import newest_whole, read_state
@@ -41,7 +41,7 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     deepspeed_config(config, world)
     check_zero_block(config)
     origin = find_origin(config)
-    verify_shards(origin.folder.data, all_shards(origin.manifest))
+    check_shards(origin.folder.data, all_shards(origin.manifest))
     start = _starting_point(config, origin)
     stream = training_stream(config, origin)
     validation = TokenStream(origin.folder.data, "validation", config.data, config.seed)
@@ -51,6 +51,7 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     parameters = sum(parameter.numel() for parameter in objective.parameters())
     lines = [
         ("run folder", config.run_dir),
+        *([("store", config.store)] if config.store else []),
         ("starts", start),
         *given,
         ("data", f"{origin.folder.data}, manifest sha256 {origin.manifest_sha256[:16]}"),
@@ -105,7 +106,7 @@ def _rates_told(config: RunConfig) -> str:
 
 def _starting_point(config: RunConfig, origin: Origin) -> str:
     """Where the run would go on; UserError where its checkpoint does not fit the config or the data."""
-    checkpoint = newest_whole(RunFolder(Path(config.run_dir)))
+    checkpoint = newest_whole(RunFolder.of(config), open_cache(config.data), kinds=())
     if checkpoint is None:
         return "from given weights" if is_continued(config) else "from the start"
     state, _ = read_state(checkpoint)

@@ -7,8 +7,17 @@ from typing import Any
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.storage import is_remote
 from pipeline.shards.manifest import find_revision
-from pipeline.training.checkpoint import TrainState, load_tensors, newest_whole, read_config_values, read_state
+from pipeline.stream.cache import Cache
+from pipeline.training.checkpoint import (
+    TrainState,
+    load_tensors,
+    local_checkpoint,
+    newest_whole,
+    read_config_values,
+    read_state,
+)
 from pipeline.training.engine import Engine
 from pipeline.training.engine_state import KINDS
 from pipeline.training.origin import Origin
@@ -45,14 +54,17 @@ MIXTURE = re.compile(r"corpus\.temperature|corpus\.corpora\.[^.]+\.weight")
 """What of `corpus` decides it all the same: the corpora's shares, and with them their names."""
 
 
-def find_resume_point(folder: RunFolder, ranks: Ranks) -> Path | None:
-    """The newest whole checkpoint, looked for by rank 0. Collective."""
+def find_resume_point(folder: RunFolder, ranks: Ranks, cache: Cache) -> Path | None:
+    """The newest whole checkpoint, looked for by rank 0; of one in a store this host's copy. Collective."""
     found = None
     with ranks.together():
         if ranks.rank == 0:
-            found = newest_whole(folder)
-    path = ranks.from_first(str(found) if found else None)
-    return Path(path) if path else None
+            found = newest_whole(folder, cache)
+    name = ranks.from_first(found.name if found else None)
+    if name is None or not is_remote(folder.checkpoints):
+        return folder.checkpoints / name if name else None
+    with ranks.together():
+        return found or local_checkpoint(folder.checkpoints / name, cache)
 
 
 def check_unchanged(path: Path, config: RunConfig, state: TrainState) -> None:

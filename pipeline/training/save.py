@@ -1,7 +1,13 @@
-"""Writes a checkpoint: all ranks gather tensor by tensor, rank 0 writes; its error (a full disk) is everyone's."""
+"""Writes a checkpoint: all ranks gather tensor by tensor, rank 0 writes; its error (a full disk) is everyone's.
+
+With a store it is written aside below run_dir, as without one, and uploaded from there. Price: the disk below run_dir
+must hold one checkpoint; the ranks wait for the upload.
+"""
 
 import shutil
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +18,16 @@ from torch import Tensor
 from pipeline.base.config import dump_config
 from pipeline.base.files import complete_folder, told_plainly, write_atomic, write_json
 from pipeline.base.run_folder import RunFolder
-from pipeline.training.checkpoint import TrainState, checkpoint_name, move_latest, prune, write_manifest
+from pipeline.base.storage import is_remote
+from pipeline.training.checkpoint import (
+    TrainState,
+    checkpoint_name,
+    local_checkpoints,
+    move_latest,
+    prune,
+    upload_checkpoint,
+    write_manifest,
+)
 from pipeline.training.engine import Engine
 from pipeline.training.engine_state import KINDS
 from pipeline.training.origin import Origin
@@ -30,7 +45,7 @@ def save_checkpoint(
     path = folder.checkpoints / checkpoint_name(state.step)
     with ExitStack() as stack:
         with ranks.together():
-            aside = stack.enter_context(complete_folder(path)) if first else path
+            aside = stack.enter_context(_aside(folder, path)) if first else path
         for kind in KINDS:
             gathered = {name: tensor.cpu().contiguous() for name, tensor in engine.read(kind) if first}
             with ranks.together():
@@ -39,12 +54,27 @@ def save_checkpoint(
         with ranks.together():
             if first:
                 _write_rest(engine, folder, aside, state, origin, facts)
-            stack.close()  # renames the folder into its place
+            stack.close()  # puts the folder into its place
     with ranks.together():
         if first:
             move_latest(folder, path.name)
             prune(folder, engine.config.train.keep_last)
     return path
+
+
+@contextmanager
+def _aside(folder: RunFolder, path: Path) -> Iterator[Path]:
+    """Yields a folder of this machine; on a clean exit it takes its place at `path`, by a rename or an upload."""
+    if not is_remote(path):
+        with complete_folder(path) as aside:
+            yield aside
+        return
+    local = local_checkpoints(folder)
+    with told_plainly(local / path.name):
+        local.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=local) as aside:
+            yield Path(aside)
+            upload_checkpoint(Path(aside), path)
 
 
 def _write_rest(
