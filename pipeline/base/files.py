@@ -13,9 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UserError
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+    from upath import UPath
+
+    from pipeline.base.storage import Location
 
 CHUNK = 1 << 20
 
@@ -79,7 +85,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def is_remote(path: Path) -> bool:
+def is_remote(path: "Location") -> "TypeIs[UPath]":
     """Whether it is a place in a store (a UPath), not a path of this machine."""
     return not isinstance(path, PurePath | str)
 
@@ -95,7 +101,7 @@ def is_aside(name: str) -> bool:
 
 
 @contextmanager
-def complete_file(path: Path) -> Iterator[Path]:
+def complete_file(path: "Location") -> Iterator[Path]:
     """Yields a path to write to; on a clean exit the file is fsynced and takes the place of `path`, else removed.
 
     path: a Path, or a UPath of a store; then it is written in the temporary folder and uploaded.
@@ -120,14 +126,14 @@ def complete_file(path: Path) -> Iterator[Path]:
             aside.unlink(missing_ok=True)
 
 
-def write_atomic(path: Path, data: bytes | str) -> None:
+def write_atomic(path: "Location", data: bytes | str) -> None:
     """Replaces the file by `data`, whole or not at all."""
     with complete_file(path) as aside:
         aside.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 @contextmanager
-def complete_folder(path: Path) -> Iterator[Path]:
+def complete_folder(path: "Location") -> Iterator[Path]:
     """Yields an empty folder; on a clean exit every file is fsynced and it takes the place of `path`.
 
     In a store a folder cannot appear at once: its files are uploaded one by one, so a mark of completeness has to be
@@ -158,27 +164,30 @@ def complete_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def remove_tree(path: Path) -> None:
+def remove_tree(path: "Location") -> None:
     """Removes a folder and what is in it, where there is one; UserError where that is refused."""
     if is_remote(path):
         from pipeline.base.storage import writing
 
         with writing(path):
             if path.exists():
-                path.rmdir(recursive=True)  # type: ignore[call-arg]
+                path.rmdir(recursive=True)
         return
     with told_plainly(path):
         if path.is_dir():
             shutil.rmtree(path)
 
 
-def sha256_file(path: Path) -> str:
+def sha256_file(path: "Location") -> str:
     """Hexadecimal digest of the file's bytes."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while data := file.read(CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: "Location") -> Any:
     """Parsed JSON file; UserError when it is missing, unreadable or broken."""
     try:
         if is_remote(path):
@@ -195,7 +204,7 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and run its stage again.") from None
 
 
-def write_json(path: Path, value: Any, indent: int | None = 2) -> None:
+def write_json(path: "Location", value: Any, indent: int | None = 2) -> None:
     """Writes JSON, indented unless told otherwise, whole or not at all."""
     write_atomic(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 

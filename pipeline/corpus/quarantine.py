@@ -89,7 +89,7 @@ class BadCount:
         lines = [f"  {count:,} x {reason}" for reason, count in self.reasons.most_common(5)]
         lines += [f"  such as {entry['file']}:{entry['line']}: {entry['reason']}" for entry in _first(quarantine)]
         listed = "\n".join(["", *lines])
-        if self.bad > most * records:
+        if self.kept:
             raise UserError(
                 f"{self.bad:,} of {records:,} records ({self.bad / records:.2%}) cannot be used, more than "
                 f"corpus.max_bad_fraction {most:g}. Each is listed in {quarantine}:{listed}\n"

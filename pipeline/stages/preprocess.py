@@ -20,7 +20,7 @@ from pipeline.shards.manifest import Manifest
 from pipeline.stages.preprocess_build import Build
 from pipeline.stages.preprocess_done import Done, check_done
 from pipeline.stages.preprocess_inputs import Inputs, added, find_inputs, read_inputs
-from pipeline.stages.preprocess_open import open_work, work_path
+from pipeline.stages.preprocess_open import check_work, work_path
 from pipeline.stages.preprocess_publish import clear_work
 from pipeline.stages.preprocess_results import report_done
 from pipeline.stages.preprocess_totals import MOST_INPUTS, Totals
@@ -49,7 +49,7 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
     with lock_folder(folder.path):
         if fresh:
             remove_tree(folder.data)
-        open_work(config, folder, inputs)  # a mistake is told before Ray is started
+        check_work(config, folder, inputs)  # a mistake is told before Ray is started
         with connected(config.ray) as workers:
             setup_logging(folder)
             write_atomic(folder.config, dump_config(config))

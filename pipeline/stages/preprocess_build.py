@@ -24,9 +24,9 @@ from pipeline.corpus.tasks import Task
 from pipeline.duplicates.drops import read_drops
 from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import Manifest, ShardEntry, SplitEntry, split_entry
-from pipeline.stages.preprocess_duplicates import find_copies
+from pipeline.stages.preprocess_duplicates import find_copies, keep_index
 from pipeline.stages.preprocess_inputs import Inputs
-from pipeline.stages.preprocess_open import open_work
+from pipeline.stages.preprocess_open import open_work, stopped_mark
 from pipeline.stages.preprocess_publish import publish
 from pipeline.stages.preprocess_shards import SplitPlan, grown, shard_task, write_plan
 from pipeline.stages.preprocess_tasks import give_up_task, read_task, tokenize_task, wants
@@ -76,6 +76,8 @@ class Build:
         tables = self.gather(tokens)
         self.check_splits()
         splits = {split: self.write_shards(split, kind, codec, rows) for (split, kind), rows in tables.items()}
+        if needed.keys:
+            keep_index(work, self.folder, self.workers)
         return publish(self.config, self.folder, self.inputs, work, tokens, codec, self.totals, splits)
 
     def all_tasks(self, label: str, made: Pass, function: Callable[..., float], *extra: str) -> None:
@@ -112,7 +114,11 @@ class Build:
                 yield read
 
         lines = write_quarantine(quarantine, counted(), lambda task: made.folder(task) / "bad", self.kept_lines)
-        count.check(self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
+        try:
+            count.check(self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
+        except UserError:
+            write_atomic(stopped_mark(self.work.path), "")
+            raise
         self.totals.sums["quarantine_lines"] = lines
         if lines > self.kept_lines:
             get_logger().warning(f"{lines - self.kept_lines:,} records set aside: {quarantine}")

@@ -27,11 +27,16 @@ def work_path(folder: RunFolder) -> Path:
     return (data.absolute() if isinstance(data, Path) else data) / ".work"
 
 
+def stopped_mark(path: Path) -> Path:
+    """There where too many records were bad: mended files are then expected, and begin the work anew."""
+    return path / "stopped"
+
+
 def open_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Work:
     """The scratch folder of this input and config. UserError, naming what differs, where another one's is there."""
     path = work_path(folder)
+    check_work(config, folder, inputs)
     if (path / "job.json").exists():
-        _check_same(path, config, inputs)
         job = read_json(path / "job.json")
         write_json(path / "job.json", job | {"config": config.to_dict()})  # what may change has its new value
         get_logger().info(f"going on with what an interrupted run has left in {path}")
@@ -67,7 +72,14 @@ def is_free(key: str) -> bool:
     )
 
 
-def _check_same(path: Path, config: RunConfig, inputs: Inputs) -> None:
+def check_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> None:
+    """UserError, naming what differs, where the scratch folder is of another input or config.
+
+    Where it was stopped for too many bad records it is removed instead.
+    """
+    path = work_path(folder)
+    if not (path / "job.json").exists():
+        return
     job = read_json(path / "job.json")
     changes = []
     if job.get("format") != FORMAT:
@@ -81,12 +93,14 @@ def _check_same(path: Path, config: RunConfig, inputs: Inputs) -> None:
             if then.get(key) != now.get(key):
                 changes.append(f"{key}: was {then.get(key)}, is {now.get(key)}")
         then_files, now_files = dict(job["filters"]), dict(filter_files(config))
-        changes += [
-            f"{name} changed" for name in sorted(then_files | now_files) if then_files.get(name) != now_files.get(name)
-        ]
+        names = sorted(then_files | now_files)
+        changes += [f"{name} changed" for name in names if then_files.get(name) != now_files.get(name)]
         changes += _changed_files(path / "files.jsonl", inputs)
     if changes:
         listed = "\n  ".join(changes)
+        if stopped_mark(path).exists():
+            get_logger().info(f"the work begins anew, because this has changed since it was stopped:\n  {listed}")
+            return remove_tree(path)
         raise UserError(
             f"{path} holds the work of an interrupted run over another config or corpus:\n  {listed}\n"
             "Put this back as it was to go on from there, or add --fresh to begin anew."

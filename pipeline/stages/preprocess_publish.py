@@ -12,7 +12,6 @@ from pipeline.base.config import RunConfig
 from pipeline.base.files import is_aside, read_json, remove_tree, write_atomic, write_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile
-from pipeline.duplicates.index import save_index
 from pipeline.reporting.page import render
 from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import CorpusEntry, Manifest, SplitEntry, TokenizerEntry, all_shards, write_manifest
@@ -59,8 +58,6 @@ def publish(
     facts = statistics(totals, codec, _frequencies(tokens, numbers, codec), corpus_shares(config, manifest))
     write_json(folder.statistics, facts)
     write_atomic(folder.report, render(facts, f"Data report: {folder.path.name}"))
-    if wants(config, inputs.revision).keys:
-        save_index(config.corpus.deduplicate, work.read.folder, len(numbers), work.duplicates, folder.data / "index")
     read_pass = work.read if wants(config, inputs.revision).any else tokens
     older = read_json(inputs_path(folder, before.revision))["files"] if before is not None else []
     write_inputs(folder, inputs.revision, _files_read(work, read_pass, inputs), totals, filter_files(config), older)

@@ -18,14 +18,16 @@ from typing import IO, Any
 import numpy as np
 
 from model.config import SEP_ID, UNK_ID
+from pipeline.base.cleaning_sections import CleanConfig
 from pipeline.base.config import RunConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
 from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, split_of, text_digest
 from pipeline.corpus.kept import KeptWriter, read_kept
 from pipeline.corpus.sample import Reservoir, task_quota
-from pipeline.duplicates.drops import apply_paragraphs, read_drops
+from pipeline.duplicates.drops import read_drops
 from pipeline.duplicates.keys import KeyWriter
+from pipeline.duplicates.paragraphs import apply_paragraphs
 from pipeline.shards.block import token_dtype
 from pipeline.stages.preprocess_work import Pass, Work, opened
 from pipeline.vocabulary.codec import Codec
@@ -74,8 +76,9 @@ def wants(config: RunConfig, revision: int) -> Wants:
     corpus = config.corpus
     keys = corpus.deduplicate.active
     sample = config.tokenizer.path is None and revision == 1
-    cleans = corpus.clean.active or any(source.clean and source.clean.active for source in corpus.corpora.values())
-    return Wants(sample, keys, (sample or keys) and (cleans or bool(corpus.decontaminate.paths)))
+    cleans = [corpus.clean, *(source.clean for source in corpus.corpora.values() if source.clean is not None)]
+    changes = bool(corpus.decontaminate.paths) or any(clean != CleanConfig() for clean in cleans)
+    return Wants(sample, keys, (sample or keys) and changes)
 
 
 def read_task(place: str, job: str, number: int) -> float:
@@ -102,8 +105,7 @@ def tokenize_task(place: str, job: str, number: int, sha256: str) -> float:
         if needed.any and work.read.report(number)["aside"]:
             documents = ()
         elif needed.texts:
-            texts = read_kept(work.read.folder(number) / "texts.zst")
-            documents = (Document(text, text_digest(text)) for text in texts)
+            documents = (Document(text, text_digest(text)) for text in task_texts(work, number))
         else:
             bad = io.StringIO() if needed.any else stack.enter_context(open(folder / "bad", "w", encoding="utf-8"))
             documents = _documents(work, number, bad)
@@ -112,6 +114,13 @@ def tokenize_task(place: str, job: str, number: int, sha256: str) -> float:
         if isinstance(documents, TaskDocuments):
             report["read"] = asdict(documents.report)
     return time.monotonic() - began
+
+
+def task_texts(work: Work, number: int) -> Iterator[str]:
+    """The texts of a task that has been read, in order: as they were kept, or read again."""
+    if wants(work.config, work.revision).texts:
+        return read_kept(work.read.folder(number) / "texts.zst")
+    return (document.text for document in _documents(work, number, io.StringIO()))
 
 
 def give_up_task(work: Work, made: Pass, number: int, sha256: str | None, reason: str) -> None:
