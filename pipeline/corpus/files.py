@@ -17,9 +17,9 @@ from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_o
 from pipeline.base.stores.faults import StoreAway
 from pipeline.corpus.urls import Found, find_urls
 
-KINDS = (".txt", ".jsonl", ".parquet", ".arrow")
+KINDS = (".txt", ".jsonl", ".parquet", ".arrow", ".warc", ".wet")
 PACKINGS = (".gz", ".zst", ".bz2")
-WANTED = ".txt, .jsonl, .parquet or .arrow, each also .gz, .zst or .bz2"
+WANTED = ".txt, .jsonl, .parquet, .arrow, .warc or .wet, each also .gz, .zst or .bz2"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """Bytes of a file as a stream of chunks, decompressed on the way, in bounded memory.
 
-A gzip file may have several members, a zstd file several frames, a bzip2 file several streams. Damage (a truncated or corrupt archive) is raised only
-after everything that could be read before it has been yielded. Price: zstd is fed 4 KiB at a time, which bounds what a
-hostile file can expand to: to 128 MiB a time (a block of 4 bytes makes 128 KiB), and that is passed on in chunks.
+A gzip file may have several members, a zstd file several frames, a bzip2 file several streams. Damage (a truncated or
+corrupt archive) is raised only after everything that could be read before it has been yielded. Price: zstd is fed
+4 KiB at a time, which bounds what a hostile file can expand to: to 128 MiB a time (a block of 4 bytes makes 128 KiB),
+and that is passed on in chunks.
 """
 
 import bz2
@@ -52,7 +53,7 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 out = member.decompress(data, CHUNK)
             except zlib.error as error:
-                yield from _until_error(before, data)
+                yield from until_error(before, data)
                 raise Damage(f"damaged gzip: {error}") from None
             yield out
             data = member.unused_data if member.eof else member.unconsumed_tail
@@ -64,7 +65,7 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
             raise Damage("truncated gzip: it ends inside a member")
 
 
-def _until_error(member: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
+def until_error(member: "zlib._Decompress", data: bytes) -> Iterator[bytes]:
     """What a member gives before the byte at which it breaks: decompress() itself throws that away."""
     for position in range(len(data)):
         try:

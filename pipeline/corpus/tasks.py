@@ -16,6 +16,7 @@ from pipeline.corpus.jsonl import read_jsonl
 from pipeline.corpus.parquet import read_parquet, row_group_bytes
 from pipeline.corpus.records import Record, Tally
 from pipeline.corpus.text import read_text
+from pipeline.corpus.warc import read_warc
 
 EXPANSION = 4
 """Text is about that many times larger than its compressed file: only to size tasks."""
@@ -86,7 +87,7 @@ def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
         yield Span(file, 0, None, file.size * EXPANSION)
     elif file.kind in (".parquet", ".arrow"):
         yield from _row_spans(file, task_bytes)
-    elif file.size <= task_bytes:
+    elif file.size <= task_bytes or file.kind not in RANGES:
         yield Span(file, 0, None, file.size)
     else:
         for start in range(0, file.size, task_bytes):
@@ -117,6 +118,8 @@ def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str =
     file = span.file
     if file.kind == ".txt":
         return read_text(file.place, file.packing, span.start, span.stop, limit, tally)
+    if file.kind in (".warc", ".wet"):
+        return read_warc(file.place, file.packing, limit, tally)
     read = {".jsonl": read_jsonl, ".parquet": read_parquet, ".arrow": read_arrow}[file.kind]
     return read(file.place, file.packing, span.start, span.stop, field, limit, tally, url_field)
 
