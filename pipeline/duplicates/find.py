@@ -1,0 +1,117 @@
+"""Finds repeated documents and paragraphs over the keys of all tasks: exact, then near, then paragraphs.
+
+Each step leaves out what was dropped before, so what a copy was dropped for is itself kept. The result is the same for
+any number of workers; a run that is killed goes on from the units of work that are complete. Price: the keys are
+sorted by shuffles through files in `out`, which need room there while they last (docs/deduplication.md).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.base.duplicates_sections import DeduplicateConfig
+from pipeline.base.files import read_json, write_json
+from pipeline.base.workers import Workers
+from pipeline.duplicates.drops import EXAMPLES, drop_documents
+from pipeline.duplicates.exact import group_bucket, map_documents
+from pipeline.duplicates.index import open_indexes
+from pipeline.duplicates.near import find_near, near_notes
+from pipeline.duplicates.passes import discard, run_pass
+from pipeline.duplicates.plan import Job, make_plan, table_path
+from pipeline.duplicates.repeats import cut_paragraphs, group_paragraphs, map_paragraphs
+from pipeline.duplicates.tables import read_notes
+
+Place = tuple[int, int]
+"""Task, and document in the task; (-1, number) for a document of an index."""
+
+
+@dataclass
+class DuplicateTotals:
+    """What is dropped. A group is a document that is kept and its copies; `largest` counts all of them."""
+
+    exact: int = 0
+    """Documents."""
+    exact_groups: int = 0
+    exact_largest: int = 0
+    near: int = 0
+    """Documents."""
+    near_groups: int = 0
+    near_largest: int = 0
+    paragraphs: int = 0
+    """Paragraphs that are cut."""
+    characters: int = 0
+    """In these paragraphs."""
+    examples: dict[str, list[tuple[Place, Place]]] = field(default_factory=dict)
+    """The first few of each kind (exact, near, paragraphs): what is dropped, and what is kept for it."""
+
+
+def find_duplicates(
+    config: DeduplicateConfig,
+    folders: Callable[[int], Path],
+    tasks: int,
+    out: Path,
+    workers: Workers,
+    index: Path | Sequence[Path] | None = None,
+) -> DuplicateTotals:
+    """What each of `tasks` tasks drops; read_drops(out, task) has it afterwards. UserError for an index of other keys.
+
+    folders(task): where the task's KeyWriter saved its keys; it is sent to the workers. index: one or more of
+    save_index: their documents come before all others and are not dropped again.
+    """
+    indexes = [] if index is None else list(index) if isinstance(index, Sequence) else [index]
+    job = Job(config, folders, tasks, out, open_indexes(config, indexes))
+    done = out / "totals.json"
+    if not done.exists():
+        write_json(done, asdict(_find(job, workers)))
+    values = read_json(done)
+    values["examples"] = {
+        kind: [(tuple(dropped), tuple(kept)) for dropped, kept in pairs] for kind, pairs in values["examples"].items()
+    }
+    return DuplicateTotals(**values)
+
+
+def _find(job: Job, workers: Workers) -> DuplicateTotals:
+    plan, totals = make_plan(job, workers), DuplicateTotals()
+    if job.config.documents:
+        buckets = plan.buckets["documents"]
+        if not (job.out / "same-found.done").exists():
+            run_pass(job, workers, "same", map_documents, plan.units)
+            run_pass(job, workers, "same-found", group_bucket, buckets)
+        discard(job, "same")
+        for bucket in range(buckets):
+            notes = read_notes(table_path(job.out, "same-found", bucket))
+            totals.exact_groups += notes["groups"]
+            totals.exact_largest = max(totals.exact_largest, notes["largest"] if notes["groups"] else 0)
+    if job.config.near is not None:
+        find_near(job, workers)
+        notes = near_notes(job)
+        totals.near_groups, totals.near_largest = notes["groups"], notes["largest"]
+    if "documents" in plan.results:
+        for notes in workers.map_ordered(drop_documents, ((job, unit) for unit in range(plan.units))):
+            totals.exact += notes["exact"]["dropped"]
+            totals.near += notes["near"]["dropped"]
+            for kind in ("exact", "near"):
+                _show(totals, kind, notes[kind]["examples"])
+        discard(job, "same-here", "same-found", "groups")
+    if job.config.paragraphs:
+        _find_paragraphs(job, workers, plan.units, plan.paragraph_units, totals)
+    return totals
+
+
+def _find_paragraphs(job: Job, workers: Workers, units: int, paragraph_units: int, totals: DuplicateTotals) -> None:
+    plan_buckets = make_plan(job, workers).buckets["paragraphs"]
+    if not (job.out / "paragraphs-found.done").exists():
+        run_pass(job, workers, "paragraphs", map_paragraphs, paragraph_units)
+        run_pass(job, workers, "paragraphs-found", group_paragraphs, plan_buckets)
+    discard(job, "paragraphs")
+    for notes in workers.map_ordered(cut_paragraphs, ((job, unit) for unit in range(units))):
+        totals.paragraphs += notes["cut"]
+        totals.characters += notes["characters"]
+        _show(totals, "paragraphs", notes["examples"])
+    discard(job, "paragraphs-here", "paragraphs-found")
+
+
+def _show(totals: DuplicateTotals, kind: str, examples: list[Any]) -> None:
+    shown = totals.examples.setdefault(kind, [])
+    shown += examples[: EXAMPLES - len(shown)]

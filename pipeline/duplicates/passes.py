@@ -1,0 +1,22 @@
+"""Running a pass: what units have done is not done again, and files that are not needed any more go."""
+
+from collections.abc import Callable
+
+from pipeline.base.files import remove_tree, write_atomic
+from pipeline.base.workers import Workers
+from pipeline.duplicates.plan import Job
+
+
+def run_pass(job: Job, workers: Workers, name: str, function: Callable[[Job, int], None], units: int) -> None:
+    """function(job, unit) for each unit that the pass has; nothing once the pass is marked as done."""
+    mark = job.out / f"{name}.done"
+    if not mark.exists():
+        for _ in workers.map_unordered(function, ((job, unit) for unit in range(units))):
+            pass
+        write_atomic(mark, b"")
+
+
+def discard(job: Job, *names: str) -> None:
+    """Removes the files of passes whose successors are done."""
+    for name in names:
+        remove_tree(job.out / name)

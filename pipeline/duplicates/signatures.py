@@ -1,0 +1,96 @@
+"""MinHash signatures of documents and the LSH bands that bring similar ones together.
+
+Two signatures agree in a place with the probability of the documents' Jaccard similarity, whatever their lengths. The
+hashes are rensa's R-MinHash (fast similarity sketching, Dahlgaard et al. 2017): one pass over the shingles, and of
+short documents a smaller error than independent permutations. Of each value its low 16 bits are kept. Price: signatures
+of another algorithm version of rensa cannot be compared, so it is part of `scheme`.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pipeline.base.duplicates_sections import NearConfig
+from pipeline.duplicates.shingles import Hashes, Shingler, mixed
+
+Signatures = np.ndarray[Any, np.dtype[np.uint16]]
+
+SEED = 20170405
+"""Of the permutations; the same in every run, so that signatures of different runs can be compared."""
+LEAST_FOUND = 0.9
+"""Share of the pairs at the threshold itself that meet in a band; of more similar ones it is larger."""
+NOTHING = np.uint16(0xFFFF)
+"""Every value of a document without shingles."""
+
+
+def candidate_probability(similarity: float, rows: int, bands: int) -> float:
+    """Probability that two documents of that Jaccard similarity agree in all rows of a band.
+
+    Leskovec, Rajaraman, Ullman: Mining of Massive Datasets, section 3.4.2: 1 - (1 - s^r)^b.
+    """
+    return float(1 - (1 - similarity**rows) ** bands)
+
+
+def rows_per_band(config: NearConfig) -> int:
+    """The most rows, so the fewest chance meetings, that still find LEAST_FOUND of the pairs at the threshold."""
+    rows = 1
+    for more in range(2, config.permutations + 1):
+        if candidate_probability(config.similarity, more, config.permutations // more) >= LEAST_FOUND:
+            rows = more
+    return rows
+
+
+class Sketcher:
+    """Signatures of texts."""
+
+    def __init__(self, config: NearConfig) -> None:
+        self.permutations = config.permutations
+        self.shingler = Shingler(config.shingle_words, config.shingle_characters)
+
+    def sketch(self, texts: Sequence[str]) -> Signatures:
+        """(texts, permutations); NOTHING throughout for a text without shingles."""
+        shingles = self.shingler.cut(texts)
+        matrix = _rensa().digest_matrix_from_flat_token_hashes(
+            shingles.hashes, shingles.offsets, self.permutations, SEED
+        )
+        rows = np.array(matrix.to_rows(), np.uint32).astype(np.uint16).reshape(len(texts), self.permutations)
+        rows[shingles.offsets[1:] == shingles.offsets[:-1]] = NOTHING
+        return rows
+
+
+def scheme(config: NearConfig) -> dict[str, Any]:
+    """What two signatures must have in common to be compared."""
+    return {
+        "algorithm": f"rensa R-MinHash {_rensa().ALGORITHM_VERSION}",
+        "shingle_words": config.shingle_words,
+        "shingle_characters": config.shingle_characters,
+        "permutations": config.permutations,
+    }
+
+
+def has_shingles(signatures: Signatures) -> Any:
+    """Which documents have any (documents,)."""
+    return (signatures != NOTHING).any(axis=1)
+
+
+def band_keys(signatures: Signatures, rows: int) -> Iterator[Hashes]:
+    """Of each band in turn every document's key (documents,): 64 mixed bits of the band's number and values."""
+    for band in range(signatures.shape[1] // rows):
+        keys = np.full(len(signatures), band + 1, np.uint64)
+        for row in range(rows):
+            keys = mixed(keys ^ signatures[:, band * rows + row])
+        yield keys
+
+
+def estimated_similarity(first: Signatures, second: Signatures) -> Any:
+    """Share of the places in which signatures agree, row by row: an unbiased estimate of the Jaccard similarity."""
+    return (first == second).mean(axis=1)
+
+
+@cache
+def _rensa() -> Any:
+    from rensa import RMinHash  # type: ignore[import-untyped]
+
+    return RMinHash
