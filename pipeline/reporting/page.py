@@ -1,0 +1,66 @@
+"""The data report as one HTML page that needs nothing else: no script, no network, no other file.
+
+All of it is from data/statistics.json. Texts of the corpus are data: jinja2 escapes them, and the page's own policy
+lets nothing be loaded or run, and only the one style sheet apply whose digest it names.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.reporting import chart, parts
+from pipeline.reporting.numbers import count
+
+PARTS = {
+    "composition": "What it is made of",
+    "lengths": "Lengths of the documents",
+    "left_out": "What was left out",
+    "edits": "What was changed",
+    "duplicates": "Duplicates",
+    "contamination": "Evaluation texts",
+    "tokenizer": "Tokenizer",
+}
+"""Headings of the page in order, by the function of parts.py that makes the part."""
+SHOWN_BARS = 12
+"""Rows of a long bar chart; the others unfold."""
+TEXT_LENGTH = 200
+"""Characters of an example."""
+
+
+def render(statistics: Mapping[str, Any], title: str) -> str:
+    """The page. A part without figures is left out, heading and all."""
+    style = _part("page.css")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
+    )
+    environment.filters["count"] = count
+    made = {name: getattr(parts, name)(statistics) for name in PARTS}
+    return environment.from_string(_part("page.html")).render(
+        title=title,
+        summary=parts.summary(statistics),
+        headings={name: PARTS[name] for name, part in made.items() if part is not None},
+        **made,
+        plot=chart,
+        shown=SHOWN_BARS,
+        text_length=TEXT_LENGTH,
+        style=Markup(style),
+        policy=f"default-src 'none'; style-src {_digest(style)}; base-uri 'none'; form-action 'none'",
+    )
+
+
+def visible(value: object) -> object:
+    """Text as HTML can hold it, one kind of line break and no NUL; anything else as it is."""
+    return value.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd") if type(value) is str else value
+
+
+def _part(name: str) -> str:
+    return resources.files("pipeline.reporting").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
