@@ -39,22 +39,6 @@ class Hit:
     sequence: str
     """The first match as it stands in the document, at most SHOWN characters."""
 
-    def example(self, file: str, line: int) -> dict[str, object]:
-        """For data/statistics.json: where the document is, what became of it, and why."""
-        return {
-            "file": file,
-            "line": line,
-            "action": self.action,
-            "evaluation_files": list(self.files),
-            "text": self.sequence,
-        }
-
-    def count_into(self, by_file: dict[str, dict[str, int]]) -> None:
-        """Counts the document for each of its evaluation files: {name: {"dropped": n, "cut": n}}."""
-        for name in self.files:
-            counts = by_file.setdefault(name, {"dropped": 0, "cut": 0})
-            counts["dropped" if self.text is None else "cut"] += 1
-
 
 class Contamination:
     """Looks documents up in a saved index."""
