@@ -69,15 +69,17 @@ def texts_of(path: Location) -> Iterator[str]:
 
 
 def _entry_files(entry: str, place: Location) -> list[Location]:
+    lists = not str(place).startswith(("http://", "https://"))  # a web server lists nothing
     with reading(place):
-        if place.is_dir():
+        if lists and place.is_dir():
             return _wanted(place.rglob("*"), place, f"the folder {entry} holds no file")
         if place.exists():
             if _kind_of(place.name) is None:
                 raise UserError(f"{KEY}: {entry} is not {WANTED}. Convert it, or take it off the list.")
             return [place]
-        if not _MAGIC.search(entry):
-            raise UserError(f"{KEY}: {entry} does not exist (looked in {Path.cwd()}). Mend the path.")
+        if not lists or not _MAGIC.search(entry):
+            looked = "" if is_remote(place) else f" (looked in {Path.cwd()})"
+            raise UserError(f"{KEY}: {entry} does not exist{looked}. Mend the path.")
         base = place.parent
         while _MAGIC.search(str(base)):
             base = base.parent

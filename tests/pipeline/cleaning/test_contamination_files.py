@@ -11,8 +11,12 @@ import zstandard
 
 from pipeline.base.decontaminate_sections import DecontaminateConfig
 from pipeline.base.errors import UserError
+from pipeline.base.storage import place_of
+from pipeline.cleaning.contamination import Contamination
 from pipeline.cleaning.contamination_files import find_evaluation_files, names_of, texts_of
-from pipeline.cleaning.contamination_index import build_index, config_files
+from pipeline.cleaning.contamination_index import build_index, config_files, save_index
+from tests.s3_server import S3Server
+from tests.web_server import web_server
 
 SQUAD = {
     "version": "1.1",
@@ -126,3 +130,42 @@ def test_what_cannot_be_used_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.jsonl"):
         list(texts_of(tmp_path / "a.jsonl"))
+
+
+@pytest.mark.slow
+def test_files_in_a_store_are_read_as_local_ones(tmp_path: Path, s3: S3Server) -> None:
+    for name in ("b/dev.jsonl", "b/test.jsonl.gz", "a/dev.jsonl", "a/.hidden.jsonl", "a/model.bin"):
+        text = json.dumps({"text": f"These are more than eight words of an evaluation text, {name}"}).encode()
+        (place_of(s3.url) / "eval" / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+
+    def found(path: str) -> list[str]:
+        return [str(file).removeprefix(s3.url) for file in find_evaluation_files([path])]
+
+    everything = ["/eval/a/dev.jsonl", "/eval/b/dev.jsonl", "/eval/b/test.jsonl.gz"]
+    assert found(f"{s3.url}/eval") == everything
+    assert found(f"{s3.url}/eval/*/dev.jsonl") == everything[:2]
+    assert found(f"{s3.url}/eval/**/*.gz") == everything[2:]
+    assert found(f"{s3.url}/eval/b/dev.jsonl") == everything[1:2]
+    for entry, message in (("no", "does not exist"), ("n*", "matches no file"), ("eval/a/model.bin", "is not .jsonl")):
+        with pytest.raises(UserError, match=message):
+            find_evaluation_files([f"{s3.url}/{entry}"])
+
+    files = find_evaluation_files([f"{s3.url}/eval"])
+    save_index(build_index(DecontaminateConfig(paths=("x",)), files), tmp_path / "index")
+    (place_of(s3.url) / "index").write_bytes((tmp_path / "index").read_bytes())
+    hit = Contamination(place_of(s3.url) / "index").check(
+        "These are more than eight words of an evaluation text: b, test, jsonl, gz"
+    )
+    assert hit is not None
+    assert hit.files == ("b/test.jsonl.gz",)
+
+
+@pytest.mark.slow
+def test_files_of_a_web_server_are_named_one_by_one(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", '{"text": "one"}')
+    with web_server(tmp_path) as server:
+        url = server.url
+        assert list(texts_of(find_evaluation_files([f"{url}/a.jsonl"])[0])) == ["one"]
+        for entry in ("nowhere.jsonl", "*.jsonl", ""):
+            with pytest.raises(UserError):
+                list(texts_of(find_evaluation_files([f"{url}/{entry}"])[0]))
