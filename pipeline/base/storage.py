@@ -44,7 +44,7 @@ _CLASSES = {
 _READ_ONLY = {"http", "https", "hf"}
 _KNOWN = "a path, or a URL with file://, s3://, gs://, hf://, http:// or https://"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_STAMPS = ("ETag", "etag", "generation", "blob_id", "md5Hash", "LastModified", "Last-Modified", "updated", "mtime")
+_STAMPS = ("ETag", "generation", "etag", "blob_id", "md5Hash", "LastModified", "Last-Modified", "updated", "mtime")
 
 for _scheme, _name in _CLASSES.items():
     fsspec.register_implementation(_scheme, _name, clobber=True)

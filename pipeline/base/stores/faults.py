@@ -101,9 +101,10 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: the store is away, busy or broke off. Never for 403 or 404."""
     links = list(_chain(error))
     nowhere = any(isinstance(link, socket.gaierror) and link.errno == socket.EAI_NONAME for link in links)
-    if nowhere or any(_names(link) & (_LASTING | _NO_CREDENTIALS) for link in links):
+    retryable = any(getattr(link, "retryable", False) is True for link in links)  # Google's word for a passing fault
+    if nowhere or (not retryable and any(_names(link) & (_LASTING | _NO_CREDENTIALS) for link in links)):
         return False
-    if _code_of(error) in _BUSY_CODES:
+    if retryable or _code_of(error) in _BUSY_CODES:
         return True
     for link in links:  # the outermost that says it: an answer that broke off may hold an error of its parser
         if _names(link) & _LOST:

@@ -1,16 +1,14 @@
 """Google Cloud Storage, with credentials as Google's libraries find them (GOOGLE_APPLICATION_CREDENTIALS, gcloud).
 
-gcsfs repeats a request a few times itself; longer waits are those of faults.py.
+By the plain JSON interface: gcsfs's newer one for zonal buckets brings gRPC, whose threads do not survive a fork.
 """
 
-import logging
 from typing import Any
 
-from gcsfs import GCSFileSystem
+import aiohttp
+from gcsfs.core import GCSFileSystem
 
-from pipeline.base.stores.patient import BLOCK, PlainAnswers, patient
-
-logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback of what is told in one line
+from pipeline.base.stores.patient import BLOCK, CONNECT_SECONDS, READ_SECONDS, PlainAnswers, patient
 
 
 @patient
@@ -18,6 +16,8 @@ class GoogleStore(PlainAnswers, GCSFileSystem):
     """gs://BUCKET/NAME."""
 
     default_block_size = BLOCK
+    _request = GCSFileSystem._request.__wrapped__  # without gcsfs's own waits, which log a traceback at their end
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs | {"use_listings_cache": False})
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+        super().__init__(*args, **{"requests_timeout": timeout} | kwargs | {"use_listings_cache": False})

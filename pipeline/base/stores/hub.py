@@ -1,13 +1,17 @@
 """The Hugging Face Hub, for reading: hf://datasets/OWNER/NAME[@REVISION]/PATH. HF_TOKEN where one is needed.
 
-What the library remembers of a repository's files is kept: a revision does not change, and a process lives short.
+The library asks a few times again itself; longer waits are those of faults.py. What it remembers of a repository's
+files is kept: a revision does not change, and a process lives short.
 """
 
+import logging
 from typing import Any
 
 from huggingface_hub import HfFileSystem
 
 from pipeline.base.stores.patient import is_absent, patient
+
+logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)  # it logs each of its waits
 
 
 @patient
@@ -33,3 +37,7 @@ class HubStore(HfFileSystem):
     def isfile(self, path: str) -> bool:
         """Whether it is a file."""
         return self._kind(path) == "file"
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        """Bytes [start, end) and no more: a file opened plainly reads ahead."""
+        return bytes(super().cat_file(path, start, end, **kwargs, cache_type="none"))

@@ -190,10 +190,3 @@ def test_a_web_server_without_ranges_sends_small_files_only(tmp_path: Path, monk
     (tmp_path / "a.txt").write_bytes(b"x" * 11)
     with web_server(tmp_path, ranges=False) as server:
         assert "sends whole files only" in told(lambda: facts_of(place_of(f"{server.url}/a.txt")))
-
-
-def test_the_hub_is_asked_for_and_only_read() -> None:
-    place = place_of("hf://datasets/owner/name/a.txt")
-    assert "cannot write hf://datasets/owner/name/a.txt: hf:// is only read" in told(lambda: writing(place).__enter__())
-    message = told(lambda: facts_of(place))  # tests run with HF_HUB_OFFLINE=1
-    assert message.startswith("cannot read hf://datasets/owner/name/a.txt: ")
