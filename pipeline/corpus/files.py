@@ -6,6 +6,7 @@ of a folder in a store each file's right to be read is seen only when it is read
 
 import glob
 import os
+import re
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_o
 from pipeline.base.stores.faults import StoreAway
 from pipeline.corpus.urls import Found, find_urls
 
-KINDS = (".txt", ".jsonl", ".parquet", ".arrow", ".warc", ".wet")
+KINDS = (".txt", ".jsonl", ".parquet", ".arrow", ".warc", ".wet", ".xml")
 PACKINGS = (".gz", ".zst", ".bz2")
-WANTED = ".txt, .jsonl, .parquet, .arrow, .warc or .wet, each also .gz, .zst or .bz2"
+_PART = re.compile(r"\.xml-p\d+p\d+(?=\.|$)")
+"""As the parts of Wikipedia's dumps are named, by their pages: pages-articles1.xml-p1p41242.bz2."""
+WANTED = ".txt, .jsonl, .parquet, .arrow, .warc, .wet or .xml, each also .gz, .zst or .bz2"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class InputFile:
 
 def kind_of(path: str) -> tuple[str, str] | None:
     """(kind, packing) by the file's name, None where it is none of ours: "a.jsonl.gz" -> (".jsonl", ".gz")."""
-    stem, suffix = os.path.splitext(path.lower())
+    stem, suffix = os.path.splitext(_PART.sub(".xml", path.lower()))
     packing = suffix if suffix in PACKINGS else ""
     kind = os.path.splitext(stem)[1] if packing else suffix
     return (kind, packing) if kind in KINDS else None

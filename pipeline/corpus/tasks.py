@@ -13,6 +13,7 @@ from pipeline.base.storage import is_url
 from pipeline.corpus.arrow import read_arrow, record_batch_bytes
 from pipeline.corpus.files import InputFile
 from pipeline.corpus.jsonl import read_jsonl
+from pipeline.corpus.mediawiki import read_mediawiki
 from pipeline.corpus.parquet import read_parquet, row_group_bytes
 from pipeline.corpus.records import Record, Tally
 from pipeline.corpus.text import read_text
@@ -21,7 +22,7 @@ from pipeline.corpus.warc import read_warc
 EXPANSION = 4
 """Text is about that many times larger than its compressed file: only to size tasks."""
 CHUNK = 1 << 20
-RANGES = (".txt", ".jsonl")
+RANGES = (".txt", ".jsonl", ".xml")
 """Kinds that are cut by bytes."""
 MOST_SPANS = 1000
 """Files in one task at most, however small."""
@@ -83,16 +84,25 @@ def plan_tasks(files: Sequence[InputFile], task_bytes: int, corpus: str = "") ->
 def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
     if file.size == 0:
         return
-    if file.packing:
+    if (file.kind, file.packing) == (".xml", ".bz2"):  # of many streams, which can be entered
+        yield from _byte_spans(file, max(1, task_bytes // EXPANSION), EXPANSION)
+    elif file.packing:
         yield Span(file, 0, None, file.size * EXPANSION)
     elif file.kind in (".parquet", ".arrow"):
         yield from _row_spans(file, task_bytes)
-    elif file.size <= task_bytes or file.kind not in RANGES:
-        yield Span(file, 0, None, file.size)
+    elif file.kind in RANGES:
+        yield from _byte_spans(file, task_bytes, 1)
     else:
-        for start in range(0, file.size, task_bytes):
-            stop = min(start + task_bytes, file.size)
-            yield Span(file, start, stop, stop - start)
+        yield Span(file, 0, None, file.size)
+
+
+def _byte_spans(file: InputFile, size: int, expansion: int) -> Iterator[Span]:
+    if file.size <= size:
+        yield Span(file, 0, None, file.size * expansion)
+        return
+    for start in range(0, file.size, size):
+        stop = min(start + size, file.size)
+        yield Span(file, start, stop, (stop - start) * expansion)
 
 
 def _row_spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
@@ -120,6 +130,8 @@ def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str =
         return read_text(file.place, file.packing, span.start, span.stop, limit, tally)
     if file.kind in (".warc", ".wet"):
         return read_warc(file.place, file.packing, limit, tally)
+    if file.kind == ".xml":
+        return read_mediawiki(file.place, file.packing, span.start, span.stop, limit, tally)
     read = {".jsonl": read_jsonl, ".parquet": read_parquet, ".arrow": read_arrow}[file.kind]
     return read(file.place, file.packing, span.start, span.stop, field, limit, tally, url_field)
 
