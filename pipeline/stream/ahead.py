@@ -13,8 +13,6 @@ from pipeline.base.errors import UserError
 from pipeline.stream.cache import Cache, Remote
 from pipeline.stream.order import Array
 
-LOOK = 1 << 16
-"""Samples looked up at a time, and at least known of the future: a shard that none of them needs is let go."""
 MOST = 256
 """Shards held at a time, each by an open file."""
 PAUSE = 0.25
@@ -24,16 +22,20 @@ PAUSE = 0.25
 class Ahead:
     """Keeps the shards of the samples from `at` on.
 
-    locate: global samples (n,) -> numbers (n,) of their shards in `shards`; ahead: how many to fetch beyond those in
-    use, by default one more than are in use. What cannot be fetched is left to whoever reads it, who raises the error.
+    locate: global samples (n,) -> numbers (n,) of their shards in `shards`; look: how many samples to look up at a
+    time, a shard that none of the next ones needs is let go; ahead: how many shards to fetch beyond those in use, by
+    default one more than are in use. What cannot be fetched is left to whoever reads it, who raises the error.
     """
 
     def __init__(
-        self, locate: Callable[[Array], Array], shards: Sequence[Remote], cache: Cache, ahead: int | None
+        self, locate: Callable[[Array], Array], shards: Sequence[Remote], cache: Cache, look: int, ahead: int | None
     ) -> None:
-        self._locate, self._shards, self._cache, self._ahead = locate, shards, cache, ahead
+        self._locate, self._shards, self._cache = locate, shards, cache
+        self._look, self._ahead = look, ahead
         self._uses: dict[int, tuple[int, int]] = {}
         """First and last sample that is known to need a shard, in the order of the first."""
+        self._wanted: list[int] = []
+        """The shards that are held, or are to be."""
         self._given_up: set[int] = set()
         self._now = self._known = 0
         self._moved, self._stop = threading.Event(), threading.Event()
@@ -53,7 +55,7 @@ class Ahead:
         self._moved.set()
         if self._thread is not None:
             self._thread.join(PAUSE)
-        for shard in list(self._uses):
+        for shard in self._wanted:
             self._cache.release(self._shards[shard])
 
     def _run(self) -> None:
@@ -64,35 +66,41 @@ class Ahead:
 
     def catch_up(self, now: int) -> bool:
         """One pass of the thread: whether all shards that are wanted from sample `now` on are held."""
-        self._let_go(now)
-        self._look(now)
-        waiting = sum(not self._fetch(shard) for shard in list(self._uses)[:MOST])
+        self._uses = {shard: uses for shard, uses in self._uses.items() if uses[1] >= now}
+        self._given_up &= self._uses.keys()
+        self._look_up(now)
+        in_use, coming = self._parted(now)
+        wanted = (in_use + coming[: self._beyond(in_use)])[:MOST]
+        for shard in set(self._wanted) - set(wanted):
+            self._cache.release(self._shards[shard])
+        self._wanted = wanted
+        waiting = sum(not self._fetch(shard) for shard in wanted)
         return waiting == 0
 
-    def _let_go(self, now: int) -> None:
-        for shard in [shard for shard, (_, last) in self._uses.items() if last < now]:
-            del self._uses[shard]
-            self._given_up.discard(shard)
-            self._cache.release(self._shards[shard])
+    def _parted(self, now: int) -> tuple[list[int], list[int]]:
+        """The known shards in use, and those needed first after `now`."""
+        coming = [shard for shard, (first, _) in self._uses.items() if first > now]
+        return [shard for shard in self._uses if shard not in set(coming)], coming
 
-    def _look(self, now: int) -> None:
-        """Looks up samples until the next LOOK ones are known and enough shards beyond those in use, or all shards."""
+    def _beyond(self, in_use: Sequence[int]) -> int:
+        return len(in_use) + 1 if self._ahead is None else self._ahead
+
+    def _look_up(self, now: int) -> None:
+        """Looks up samples until the next `look` ones are known, and enough shards beyond those in use, or all."""
         self._known = max(self._known, now)
         while not self._stop.is_set():
-            coming = sum(first > now for first, _ in self._uses.values())
-            wanted = self._ahead if self._ahead is not None else len(self._uses) - coming + 1
-            enough = coming >= wanted or len(self._uses) >= min(MOST, len(self._shards))
-            if enough and self._known >= now + LOOK:
+            in_use, coming = self._parted(now)
+            enough = len(coming) >= self._beyond(in_use) or len(self._uses) >= min(MOST, len(self._shards))
+            if enough and self._known >= now + self._look:
                 return
-            samples = np.arange(self._known, self._known + LOOK)
-            found = self._locate(samples)
+            found = self._locate(np.arange(self._known, self._known + self._look))
             shards, firsts = np.unique(found, return_index=True)
             lasts = len(found) - 1 - np.unique(found[::-1], return_index=True)[1]
             for place in np.argsort(firsts):
                 shard = int(shards[place])
                 first, _ = self._uses.get(shard, (self._known + int(firsts[place]), 0))
                 self._uses[shard] = (first, self._known + int(lasts[place]))
-            self._known += LOOK
+            self._known += self._look
 
     def _fetch(self, shard: int) -> bool:
         """Whether there is nothing more to do for the shard."""

@@ -31,6 +31,8 @@ from pipeline.stream.segments import content_length, frame, split_points
 Array = np.ndarray[Any, np.dtype[Any]]
 
 TRAIN = "train"
+LOOK = 4
+"""Buffers whose shards are looked up at a time: a shard of a window is in nearly each of them."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ class TokenStream:
         if self._cache is None:
             return None
         shards = [remote for part in self.parts for remote in part.reader.remotes]
-        return Ahead(self._shards, shards, self._cache, self.settings.cache_ahead)
+        buffers = self.settings.shuffle_buffer * sum(part.order.per_block for part in self.parts)
+        return Ahead(self._shards, shards, self._cache, LOOK * buffers, self.settings.cache_ahead)
 
     def _corpora(self, samples: Array) -> tuple[Array, Array]:
         """Parts of global samples (n,), and the numbers of their own sequences, (n,) each."""

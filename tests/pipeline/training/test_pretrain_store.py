@@ -1,0 +1,101 @@
+"""Pretraining beside a store: shards from it, checkpoints to it, killed, on another machine; as a local run does it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.base.config import load_config
+from pipeline.base.files import read_json
+from pipeline.base.run_folder import RunFolder
+from pipeline.base.storage import place_of, upload
+from pipeline.command import main
+from pipeline.training.checkpoint import find_checkpoint, list_checkpoints, load_weights
+from tests.datasets import make_dataset
+from tests.pipeline.release.checkpoints import VOCABULARY, make_tokenizer
+from tests.pipeline.training.pretrain_runs import ROOT, Workshop, assert_same_end, losses, wait
+from tests.s3_server import S3Server
+
+pytestmark = pytest.mark.slow
+
+SHARDS = ("data.shuffle_window=4", "data.shuffle_buffer=2", "data.cache_bytes=100000")
+"""Small windows, and room for nine of the eighteen shards, of 10,240 bytes each."""
+
+
+class StoreShop(Workshop):
+    """A workshop whose data lie in a store as well."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        super().__init__(folder)
+        shutil.rmtree(folder / "data")
+        sizes = {"tokens": 4_000, "vocab_size": VOCABULARY, "block_tokens": 128, "shard_blocks": 2}
+        make_dataset(folder / "data", **sizes, tokenizer=make_tokenizer())
+        self.url = url
+        for file in (folder / "data").rglob("*"):
+            if file.is_file():
+                upload(file, place_of(f"{url}/data-set/{file.relative_to(folder / 'data')}"))
+
+    def arguments(self, name: str, *settings: str, stage: int = 1) -> list[str]:
+        """The command line of run `name` with local data."""
+        return super().arguments(name, f"tokenizer.vocab_size={VOCABULARY}", *SHARDS, *settings, stage=stage)
+
+    def stored(self, name: str, machine: str, *settings: str) -> list[str]:
+        """The command line of run `name` beside its store, on a machine with a cache of its own."""
+        places = (f"data.path={self.url}/data-set", f"store={self.url}/runs/{name}")
+        own = f"data.cache={self.folder / machine}"
+        return self.arguments(f"{machine}-{name}", *places, own, *settings)
+
+    def folder_of(self, arguments: list[str]) -> RunFolder:
+        """Of the run with this command line."""
+        return RunFolder.of(load_config(self.config, arguments[2:]))
+
+
+def test_a_run_beside_a_store(
+    s3: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two ranks that share a cache, from s3 alone, as a local run; killed, then on one rank of another machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    shop = StoreShop(tmp_path, s3.url)
+    local, whole = shop.arguments("local"), shop.stored("whole", "here")
+    cut, moved = shop.stored("cut", "here"), shop.stored("cut", "there")
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29641"]
+    with shop.ranks(2, local, whole) as processes:
+        assert wait(processes) == [0, 0]
+    assert_same_end(shop.folder_of(local), shop.folder_of(whole))
+    names = [path.name for path in list_checkpoints(shop.folder_of(whole))]
+    assert names == ["step-00000020", "step-00000015"]
+    assert (shop.folder_of(whole).checkpoints / "latest").read_text() == "step-00000020\n"
+    copies = sum(path.stat().st_size for path in (tmp_path / "here").rglob("*.tar"))
+    assert 0 < copies <= 100_000
+
+    environment = os.environ | {"DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT)}
+    command = [*launcher, str(ROOT / "pipeline" / "pretrain.py"), *cut]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True) as process:
+        shop.wait_for_step("here-cut", 7)
+        os.killpg(process.pid, 9)
+    found = [path.name for path in list_checkpoints(shop.folder_of(moved))]
+    assert found[0] in ("step-00000005", "step-00000010", "step-00000015")
+
+    assert main("pretrain", [*moved, "--dry-run"]) == 0
+    assert "at step" in capsys.readouterr().out
+    assert not (tmp_path / "there-cut").exists()
+    assert main("pretrain", moved) == 0
+    first = int(found[0].removeprefix("step-"))
+    reference = losses(shop.folder_of(local))
+    assert losses(shop.folder_of(moved)) == pytest.approx({s: reference[s] for s in range(first + 1, 21)}, rel=1e-4)
+    one, other = find_checkpoint(shop.folder_of(local)), find_checkpoint(shop.folder_of(moved))
+    for name, tensor in load_weights(one).items():
+        torch.testing.assert_close(load_weights(other)[name], tensor, rtol=1e-3, atol=1e-4)
+
+    assert main("export", moved) == 0
+    assert read_json(tmp_path / "there-cut" / "export" / "export.json")["checkpoint"] == "step-00000020"
+    assert main("evaluate", moved) == 0
+    assert read_json(tmp_path / "there-cut" / "evaluation.json")["checkpoint"] == "step-00000020"
+    later = shop.arguments("later", f"init.checkpoint={s3.url}/runs/cut", "train.steps=2")
+    assert main("pretrain", [*later, f"data.cache={tmp_path / 'there'}"]) == 0
+    report = read_json(tmp_path / "later" / "init.json")["sources"]["checkpoint"]
+    assert report["from"] == f"{s3.url}/runs/cut (step-00000020)"
