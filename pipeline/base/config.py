@@ -30,6 +30,7 @@ from pipeline.base.sections import (
     TrackingConfig,
     TrainConfig,
 )
+from pipeline.base.stores.faults import refuse_secrets
 from pipeline.base.task_sections import EvaluateConfig, ExplainConfig, FinetuneConfig
 from pipeline.base.yaml_file import parse_text, parse_value, read_yaml
 
@@ -174,7 +175,7 @@ def _override(values: dict[str, Any], where: dict[str, str], override: str) -> N
     *parents, last = key.split(".")
     section = values
     for parent in parents:
-        if section.get(parent) is None:
+        if section.get(parent) is None or isinstance(section[parent], bool):  # a filter that is on or off
             section[parent] = {}
         section = section[parent]
         if not isinstance(section, dict):
@@ -193,6 +194,7 @@ def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> Ru
             nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
             hint = f"; did you mean {nearest[0]}?" if nearest else ". docs/configuration.md lists the keys."
             raise UserError(f"{where.get(key, origin)}: unknown key {key}{hint}")
+    _refuse_secrets(values, where, origin)
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
@@ -200,6 +202,17 @@ def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> Ru
     places = {key: where.get(key, origin) for key in _given(values, "", known)}
     config.given.update({key: place for key, place in places.items() if not place.startswith(f"{DEFAULT_CONFIG}:")})
     return config
+
+
+def _refuse_secrets(values: dict[str, Any], where: dict[str, str], origin: str) -> None:
+    """A config is written down and shown, so its URLs hold no password and no signature."""
+    for key, value in flatten(values).items():
+        for text in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(text, str) and key != "tracking.uri":  # MLflow's own, given to its library
+                try:
+                    refuse_secrets(text)
+                except UserError as error:
+                    raise UserError(f"{_place(key, '', where) or origin}: {key}: {error}") from None
 
 
 def _known(section: Any, prefix: str, objective: str, values: Any) -> Iterator[str]:

@@ -57,8 +57,8 @@ _LIBRARIES = {"aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google",
 _BUSY = {408, 425, 429, 500, 502, 503, 504}
 _BUSY_CODES = {"RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable"}
 _SECRET_QUERY = re.compile(
-    r"[?&](x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|[a-z_-]*(signature|token|secret|password|"
-    r"key|credential)[a-z_-]*|sig|se|sp|pwd|auth)=",
+    r"[?&](x-amz-[a-z-]+|x-goog-[a-z-]+|awsaccesskeyid|googleaccessid|sig|pwd|auth|((api|access|secret)[_-]?)?key|"
+    r"[a-z_-]*(signature|token|secret|password|credential)[a-z_-]*)=",
     re.IGNORECASE,
 )
 _SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "GOOGLE_API_KEY")
@@ -67,10 +67,7 @@ _SPENT = "the store was waited for"
 
 def shown(text: object) -> str:
     """The text without what must stay secret: user:password@ and signed queries of URLs, keys of the environment."""
-    told = re.sub(r"(?<=://)[^/\s@'\"]*@", "***@", str(text))
-    told = re.sub(
-        r"(?<=[^\s'\"?])\?[^\s'\"]*", lambda found: "?***" if _SECRET_QUERY.search(found[0]) else found[0], told
-    )
+    told = _without_secrets(str(text))
     for name in _SECRETS:
         value = os.environ.get(name, "")
         if len(value) >= 8:
@@ -78,9 +75,14 @@ def shown(text: object) -> str:
     return told
 
 
+def _without_secrets(text: str) -> str:
+    told = re.sub(r"(?<=://)[^/\s@'\"]*@", "***@", text)
+    return re.sub(r"\?[^\s'\"]*", lambda found: "?***" if _SECRET_QUERY.search(found[0]) else found[0], told)
+
+
 def refuse_secrets(text: str) -> None:
     """UserError for a URL with a user, a password or a signature in it: it would be written down with the config."""
-    if shown(text) != text:
+    if "://" in text and _without_secrets(text) != text:
         raise UserError(
             f"{shown(text)} holds a user, a password or a signature. A config is written down, so give the URL without "
             "them and the credentials as the store's own tools take them (docs/storage.md)."

@@ -8,6 +8,7 @@ from typing import Any
 
 from s3fs import S3FileSystem
 
+from pipeline.base.storage import CONNECTIONS
 from pipeline.base.stores.patient import BLOCK, CONNECT_SECONDS, READ_SECONDS, PlainAnswers, patient
 
 
@@ -22,4 +23,4 @@ class S3Store(PlainAnswers, S3FileSystem):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         own = {"retries": {"mode": "standard", "total_max_attempts": 2}, "max_pool_connections": 32}
         kwargs["config_kwargs"] = own | (kwargs.get("config_kwargs") or {})
-        super().__init__(*args, **kwargs | {"use_listings_cache": False})
+        super().__init__(*args, **{"max_concurrency": CONNECTIONS} | kwargs | {"use_listings_cache": False})

@@ -8,6 +8,7 @@ import pytest
 from upath import UPath
 
 from pipeline.base import storage
+from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.base.storage import download, facts_of, is_remote, is_url, place_of, read_range, reading, upload, writing
 from pipeline.base.stores import faults
@@ -53,7 +54,7 @@ def test_local_places(text: str, place: Path) -> None:
         ("S3://bucket/a", "s3://bucket/a", "S3Store"),
         ("gs://bucket/a/b", "gs://bucket/a/b", "GoogleStore"),
         ("hf://datasets/owner/name@v1/a.jsonl", "hf://datasets/owner/name@v1/a.jsonl", "HubStore"),
-        ("https://host:8080/a.txt?download=1", "https://host:8080/a.txt?download=1", "WebFiles"),
+        ("https://host:8080/a.txt?keyword=1", "https://host:8080/a.txt?keyword=1", "WebFiles"),
     ],
 )
 def test_places_in_stores(text: str, shown: str, system: str) -> None:
@@ -85,6 +86,22 @@ def test_refused_places(text: str, message: str) -> None:
     found = told(lambda: place_of(text))
     assert message in found
     assert "hidden" not in found
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "store=s3://key:hidden-one@bucket/run",
+        "data.path=s3://key:hidden-one@bucket/run",
+        "corpus.paths=[corpus, 's3://key:hidden-one@bucket/*.txt']",
+        "corpus.corpora={a: {paths: ['https://host/a.txt?X-Amz-Signature=hidden-one']}}",
+    ],
+)
+def test_no_config_holds_a_secret(setting: str) -> None:
+    message = told(lambda: load_config(None, ["run_dir=x", setting]))
+    assert message.startswith(f"command line: {setting.partition('=')[0]}")
+    assert "holds a user, a password or a signature" in message
+    assert "hidden" not in message
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
