@@ -22,6 +22,7 @@ setup(
         "configs.tasks": ["*.yaml"],
         "configs.sweeps": ["*.yaml"],
         "pipeline.explaining": ["*.html", "*.css", "*.js"],
+        "pipeline.reporting": ["*.html", "*.css"],
     },
     install_requires=[
         "accelerate>=1.0",

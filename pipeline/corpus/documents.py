@@ -7,7 +7,7 @@ moves between splits, whatever the order, the seed or the rest of the corpus.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DIGEST_BYTES = 16
 TRAIN, VALIDATION = "train", "validation"
 SPLITS = (TRAIN, VALIDATION)
+BATCH_CHARACTERS, BATCH_RECORDS = 1 << 20, 512
+"""Documents are compared with evaluation files in batches."""
 EXAMPLES = 5
 EXAMPLE_CHARACTERS = 200
 EMPTIED, CONTAMINATION = "cleaning", "decontaminate"
@@ -30,17 +32,29 @@ EMPTIED, CONTAMINATION = "cleaning", "decontaminate"
 
 
 class Document(NamedTuple):
-    """A valid text, the 16 bytes of its hash, and where it was: number of the span in the task, line in the span."""
+    """A valid text, its UTF-8, that one's hash (16 bytes), and where it was: number of the span, line in the span."""
 
     text: str
+    data: bytes
     digest: bytes
     span: int = 0
     line: int = 0
 
 
+def document_of(text: str) -> Document:
+    """A text whose place does not matter."""
+    data = text.encode()
+    return Document(text, data, data_digest(data))
+
+
 def text_digest(text: str) -> bytes:
     """BLAKE2b of the text's UTF-8, 16 bytes."""
-    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).digest()
+    return data_digest(text.encode())
+
+
+def data_digest(data: bytes) -> bytes:
+    """The same, of the UTF-8."""
+    return hashlib.blake2b(data, digest_size=DIGEST_BYTES).digest()
 
 
 def split_of(digest: bytes, validation_fraction: float) -> str:
@@ -113,67 +127,85 @@ class TaskDocuments:
         self.dropped = 0
 
     def __iter__(self) -> Iterator[Document]:
-        report, config, kept = self.report, self.config, hashlib.sha256()
-        reasons, scripts = Counter[str](), Counter[str]()
+        report, kept, scripts = self.report, hashlib.sha256(), Counter[str]()
         before = Counter(self.cleaner.edits), Counter(self.cleaner.languages)
         for number, span in enumerate(self.task.spans):
-            tally, documents, characters, bad = Tally(), 0, 0, 0
+            tally, documents, characters = Tally(), 0, 0
             self.dropped = 0
-            for record in read_span(span, self._field(), config.max_record_bytes, tally, config.url_field):
-                text = record.text
-                if text is None:
-                    self.bad.write(json.dumps([number, record.line, record.reason, record.size]) + "\n")
-                    reasons[str(record.reason).partition(": ")[0]] += 1
-                    bad += 1
-                    continue
-                if self.changes:
-                    text = self._cleaned(record, text, number)
-                    if text is None:
-                        continue
-                digest = text_digest(text)
+            for record, text in self._kept(number, tally):
+                data = text.encode()
+                digest = data_digest(data)
                 kept.update(digest)
                 documents += 1
                 characters += len(text)
                 count_scripts(text, scripts)
                 report.text_bytes += record.size
-                yield Document(text, digest, number, record.line)
+                yield Document(text, data, digest, number, record.line)
             report.lines.append(tally.lines)
-            report.spans.append([documents, characters, bad + self.dropped])
+            report.spans.append([documents, characters, self.dropped])
             report.digests.append(span_digest(span))
             report.kept += documents
             report.characters += characters
-            report.bad += bad
-        report.reasons, report.scripts = dict(sorted(reasons.items())), dict(sorted(scripts.items()))
+        report.reasons, report.scripts = dict(sorted(report.reasons.items())), dict(sorted(scripts.items()))
         report.edits = dict(sorted((Counter(self.cleaner.edits) - before[0]).items()))
         report.languages = dict(sorted((Counter(self.cleaner.languages) - before[1]).items()))
         report.digest = kept.hexdigest()
 
+    def _kept(self, number: int, tally: Tally) -> Iterator[tuple[Record, str]]:
+        """The span's records that are valid and pass all filters, with their texts after them."""
+        config, waiting, size = self.config, [], 0
+        for record in read_span(
+            self.task.spans[number], self._field(), config.max_record_bytes, tally, config.url_field
+        ):
+            if record.text is None:
+                self._set_aside(record, number)
+                continue
+            if not self.changes:
+                yield record, record.text
+                continue
+            outcome = self.cleaner.apply(record.text, record.url)
+            if outcome.text is None:
+                self._drop(outcome.filter, outcome.reason, record, number)
+                continue
+            waiting.append((record, outcome.text))
+            size += len(outcome.text)
+            if self.contamination is None or size >= BATCH_CHARACTERS or len(waiting) == BATCH_RECORDS:
+                yield from self._checked(waiting, number)
+                waiting, size = [], 0
+        yield from self._checked(waiting, number)
+
+    def _checked(self, records: list[tuple[Record, str]], number: int) -> Iterator[tuple[Record, str]]:
+        """Without what evaluation files have, and what cleaning left empty."""
+        texts = [text for _, text in records]
+        hits = self.contamination.check_many(texts) if self.contamination is not None and texts else [None] * len(texts)
+        for (record, text), hit in zip(records, hits, strict=True):
+            if hit is not None:
+                self._count_hit(hit.files, cut=hit.text is not None)
+                if hit.text is None:
+                    self._drop(CONTAMINATION, f"{', '.join(hit.files)}: {hit.sequence}", record, number)
+                    continue
+            cleaned = text if hit is None or hit.text is None else hit.text
+            fault = fault_of(cleaned) if cleaned is not record.text else None
+            if fault is not None:
+                self._drop(EMPTIED, f"{fault} left", record, number)
+                continue
+            yield record, cleaned
+
+    def _count_hit(self, files: Sequence[str], *, cut: bool) -> None:
+        for file in files:
+            counts = self.report.contamination.setdefault(file, {"dropped": 0, "cut": 0})
+            counts["cut" if cut else "dropped"] += 1
+
+    def _set_aside(self, record: Record, number: int) -> None:
+        self.bad.write(json.dumps([number, record.line, record.reason, record.size]) + "\n")
+        kind = str(record.reason).partition(": ")[0]
+        self.report.reasons[kind] = self.report.reasons.get(kind, 0) + 1
+        self.report.bad += 1
+        self.dropped += 1
+
     def _field(self) -> str:
         source = self.config.corpora.get(self.task.corpus)
         return source.text_field if source is not None and source.text_field else self.config.text_field
-
-    def _cleaned(self, record: Record, text: str, span: int) -> str | None:
-        """The text after all filters; None where it is dropped, which is counted."""
-        outcome = self.cleaner.apply(text, record.url)
-        if outcome.text is None:
-            self._drop(outcome.filter, outcome.reason, record, span)
-            return None
-        cleaned = outcome.text
-        hit = self.contamination.check(cleaned) if self.contamination is not None else None
-        if hit is not None:
-            what = "dropped" if hit.text is None else "cut"
-            for file in hit.files:
-                counts = self.report.contamination.setdefault(file, {"dropped": 0, "cut": 0})
-                counts[what] += 1
-            if hit.text is None:
-                self._drop(CONTAMINATION, f"{', '.join(hit.files)}: {hit.sequence}", record, span)
-                return None
-            cleaned = hit.text
-        fault = fault_of(cleaned) if cleaned is not text else None
-        if fault is not None:
-            self._drop(EMPTIED, f"{fault} left", record, span)
-            return None
-        return cleaned
 
     def _drop(self, name: str, reason: str, record: Record, span: int) -> None:
         count = self.report.filters.setdefault(name, FilterCount())

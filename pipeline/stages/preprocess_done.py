@@ -1,5 +1,6 @@
 """A finished data set is left alone, extended by new files, or refused with what has changed since it was made."""
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,18 +49,16 @@ def write_inputs(
     files: Iterator[tuple[str, InputFile, list[list[Any]]]],
     totals: Totals,
     filters: Mapping[str, str],
-    before: Sequence[str] = (),
+    before: Sequence[Any] = (),
 ) -> None:
-    """Notes what was read: (corpus, file, [[start, stop, sha256], ...]) each; before: an older revision's lines."""
+    """Notes what was read: (corpus, file, [[start, stop, sha256], ...]) each; before: an older revision's entries."""
     with complete_file(inputs_path(folder, revision)) as aside, open(aside, "w", encoding="utf-8") as out:
         head = {"revision": revision, "filters": dict(filters), "totals": totals.plain()}
         out.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "files": [\n')
         comma = ""
-        for line in before:
-            out.write(comma + line)
-            comma = ",\n"
-        for corpus, file, digests in files:
-            out.write(comma + json.dumps([corpus, file.path, file.size, str(file.changed), digests]))
+        new = ([corpus, file.path, file.size, str(file.changed), digests] for corpus, file, digests in files)
+        for entry in itertools.chain(before, new):
+            out.write(comma + json.dumps(entry))
             comma = ",\n"
         out.write("\n]}\n")
 

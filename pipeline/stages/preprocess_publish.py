@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
 from pipeline.base.files import is_aside, read_json, remove_tree, write_atomic, write_json
+from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile
 from pipeline.reporting.page import render
@@ -21,6 +23,7 @@ from pipeline.stages.preprocess_results import corpus_sha256, statistics
 from pipeline.stages.preprocess_tasks import frequency_stride, wants
 from pipeline.stages.preprocess_totals import Totals, reads_in_order
 from pipeline.stages.preprocess_work import Pass, Work
+from pipeline.stream.corpora import NO_MIXTURE, corpora_of, find_shares
 from pipeline.vocabulary.codec import Codec
 
 
@@ -55,7 +58,7 @@ def publish(
         if folder.tokenizer != place and folder.tokenizer.is_file():
             folder.tokenizer.unlink()  # of an earlier data set
         write_atomic(place, codec.model)
-    facts = statistics(totals, codec, _frequencies(tokens, numbers, codec), corpus_shares(config, manifest))
+    facts = statistics(totals, codec, _frequencies(tokens, numbers, codec), corpus_shares(config, folder, manifest))
     write_json(folder.statistics, facts)
     write_atomic(folder.report, render(facts, f"Data report: {folder.path.name}"))
     read_pass = work.read if wants(config, inputs.revision).any else tokens
@@ -82,16 +85,23 @@ def clear_work(folder: RunFolder, manifest: Manifest) -> None:
     remove_tree(folder.data / ".work")
 
 
-def corpus_shares(config: RunConfig, manifest: Manifest) -> list[dict[str, Any]]:
-    """{"name", "documents", "tokens", "weight"} of each corpus of a mixture."""
+def corpus_shares(config: RunConfig, folder: RunFolder, manifest: Manifest) -> list[dict[str, Any]]:
+    """{"name", "documents", "tokens", "weight", "share"} of each corpus of a mixture; [] where there is none."""
+    try:
+        shares = find_shares(manifest, folder.data, config.corpus)
+    except UserError as error:  # weights may still be changed
+        get_logger().warning(f"this mixture cannot be trained on as it is: {error}")
+        shares = NO_MIXTURE
     return [
         {
             "name": name,
-            "documents": manifest.splits[f"train-{name}"].documents,
-            "tokens": manifest.splits[f"train-{name}"].tokens,
-            "weight": source.weight,
+            "documents": entry.documents,
+            "tokens": entry.tokens,
+            "weight": config.corpus.corpora[name].weight,
+            "share": shares.fraction(name) if name in shares.places else None,
         }
-        for name, source in config.corpus.corpora.items()
+        for name, entry in corpora_of(manifest).items()
+        if name in config.corpus.corpora
     ]
 
 

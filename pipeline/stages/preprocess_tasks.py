@@ -17,12 +17,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from model.config import SEP_ID, UNK_ID
+from model.config import UNK_ID
 from pipeline.base.cleaning_sections import CleanConfig
 from pipeline.base.config import RunConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
-from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, split_of, text_digest
+from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, document_of, split_of
 from pipeline.corpus.kept import KeptWriter, read_kept
 from pipeline.corpus.sample import Reservoir, task_quota
 from pipeline.duplicates.drops import read_drops
@@ -105,7 +105,7 @@ def tokenize_task(place: str, job: str, number: int, sha256: str) -> float:
         if needed.any and work.read.report(number)["aside"]:
             documents = ()
         elif needed.texts:
-            documents = (Document(text, text_digest(text)) for text in task_texts(work, number))
+            documents = map(document_of, task_texts(work, number))
         else:
             bad = io.StringIO() if needed.any else stack.enter_context(open(folder / "bad", "w", encoding="utf-8"))
             documents = _documents(work, number, bad)
@@ -203,7 +203,7 @@ def _without_copies(work: Work, number: int, documents: Iterable[Document]) -> I
             text = apply_paragraphs(document.text, paragraphs[index])
             if not text:
                 continue
-            document = document._replace(text=text)
+            document = document._replace(text=text, data=text.encode())
         yield document
 
 
@@ -228,11 +228,11 @@ class _Segment:
             }
             digests = stack.enter_context(open(self.folder / "digests", "wb"))
             for batch in _batches(documents):
-                texts: dict[str, list[str]] = {split: [] for split in SPLITS}
-                for document in batch:
-                    texts[split_of(document.digest, validation_fraction)].append(document.text)
                 digests.write(b"".join(document.digest for document in batch))
-                for split, some in texts.items():
+                parts: dict[str, list[Document]] = {split: [] for split in SPLITS}
+                for document in batch:
+                    parts[split_of(document.digest, validation_fraction)].append(document)
+                for split, some in parts.items():
                     if some:
                         self._add(split, some, files[split, "ids"], files[split, "starts"])
         if self.counts:
@@ -241,27 +241,21 @@ class _Segment:
             report.lengths = {str(length): count for length, count in sorted(self.lengths[split].items())}
         return {split: asdict(report) for split, report in self.reports.items()}
 
-    def _add(self, split: str, texts: list[str], ids_file: IO[bytes], starts_file: IO[bytes]) -> None:
+    def _add(self, split: str, documents: list[Document], ids_file: IO[bytes], starts_file: IO[bytes]) -> None:
         """Encodes documents and writes their ids, each document followed by SEP_ID."""
         report = self.reports[split]
-        flat: list[int] = []
-        starts = []
-        for ids in self.codec.encode(texts):
-            starts.append(report.tokens + len(flat))
-            flat += ids
-            flat.append(SEP_ID)
-        array = np.array(flat, self.dtype)
-        array.tofile(ids_file)
-        np.array(starts, "<i8").tofile(starts_file)
-        ends = [*starts[1:], report.tokens + len(flat)]
-        self.lengths[split].update(rounded(end - start) for start, end in zip(starts, ends, strict=True))
-        report.documents += len(texts)
-        report.characters += sum(map(len, texts))
-        report.tokens += len(flat)
-        report.unknown += int(np.count_nonzero(array == UNK_ID))
+        ids, lengths = self.codec.encode_flat([document.data for document in documents], self.dtype)
+        starts = report.tokens + np.cumsum(lengths) - lengths
+        ids.tofile(ids_file)
+        starts.astype("<i8").tofile(starts_file)
+        self.lengths[split].update(map(rounded, lengths.tolist()))
+        report.documents += len(documents)
+        report.characters += sum(len(document.text) for document in documents)
+        report.tokens += len(ids)
+        report.unknown += int(np.count_nonzero(ids == UNK_ID))
         if self.counts:
-            self.frequencies += np.bincount(array, minlength=len(self.frequencies))
-            self.words += sum(len(text.split()) for text in texts)
+            self.frequencies += np.bincount(ids, minlength=len(self.frequencies))
+            self.words += sum(len(document.text.split()) for document in documents)
 
 
 def rounded(length: int) -> int:
