@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.base.storage import is_url
-from pipeline.corpus.columns import batch_rows, column_records, is_damage, without_column
+from pipeline.corpus.columns import FAULTS, batch_rows, column_records, is_damage, without_column
 from pipeline.corpus.parquet import unpacked
 from pipeline.corpus.records import Record, Tally
 from pipeline.corpus.streams import Damage
@@ -33,7 +33,7 @@ def record_batch_bytes(path: str) -> list[int] | None:
                 return [source.size() // max(batches, 1)] * batches
             messages = pa.ipc.MessageReader.open_stream(source)
             return [message.body.size for message in messages if message.type == "record batch"]
-    except (pa.ArrowException, OSError):
+    except FAULTS:
         return None
 
 
@@ -75,12 +75,13 @@ def _read_batches(
             if field not in names:
                 yield from without_column(field, names, batch.num_rows, tally)
                 continue
-            texts, urls = batch.column(field), batch.column(url_field) if url_field in names else None
+            texts = batch.column(names.index(field))  # by place: a name may occur twice
+            urls = batch.column(names.index(url_field)) if url_field in names else None
             rows = batch_rows(len(texts), texts.nbytes)
             for first in range(0, len(texts), rows):
                 beside = None if urls is None else urls.slice(first, rows)
                 yield from column_records(texts.slice(first, rows), beside, field, limit, tally)
-    except (pa.ArrowException, OSError) as error:
+    except FAULTS as error:
         if not is_damage(error):
             raise
         raise Damage(" ".join(str(error).split())[:200]) from None

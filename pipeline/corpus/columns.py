@@ -18,9 +18,13 @@ def batch_rows(rows: int, size: int) -> int:
     return max(1, min(BATCH_ROWS, BATCH_BYTES * rows // max(1, size)))
 
 
+FAULTS = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises over a file: UnicodeDecodeError for a column's name."""
+
+
 def is_damage(error: BaseException) -> bool:
-    """Whether pyarrow's error says that the file is no whole one of its kind, not that the system cannot read it."""
-    return isinstance(error, pa.ArrowException) or (isinstance(error, OSError) and error.errno is None)
+    """Whether one of FAULTS says that the file is no whole one of its kind, not that the system cannot read it."""
+    return not isinstance(error, OSError) or error.errno is None
 
 
 def without_column(field: str, names: Sequence[str], rows: int, tally: Tally) -> Iterator[Record]:

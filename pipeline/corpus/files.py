@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from pipeline.base.errors import UserError
 from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_of
 from pipeline.base.stores.faults import StoreAway
-from pipeline.corpus.urls import Found, find_urls
+from pipeline.corpus.urls import Found, find_urls, is_passed_over
 
 KINDS = (".txt", ".jsonl", ".parquet", ".arrow", ".warc", ".wet", ".xml")
 PACKINGS = (".gz", ".zst", ".bz2")
@@ -143,7 +143,7 @@ def _folder_files(folder: str, base: str) -> list[InputFile]:
             if place not in seen:
                 seen.add(place)
                 folders.append(name)
-        paths += [os.path.join(parent, name) for name in names if not name.startswith(".") and kind_of(name)]
+        paths += [os.path.join(parent, name) for name in names if not is_passed_over(name) and kind_of(name)]
     return [_input_file(path, os.path.relpath(path, base)) for path in sorted(paths)]
 
 

@@ -18,22 +18,37 @@ PROBE = 1 << 12
 """Compressed bytes by which a member is known by its content."""
 
 
+Piece = bytes | Damage | None
+"""Content; what is broken; or None: all content up to here has passed its checksum."""
+
+
 class Source:
     """Lines and runs of bytes of a stream of chunks. Raises each Damage of the stream once, where it stands."""
 
-    def __init__(self, chunks: Iterator[bytes | Damage]) -> None:
-        self._chunks = chunks
+    def __init__(self, pieces: Iterator[Piece]) -> None:
+        self._pieces = pieces
         self._buffer = b""
-        self._at = 0
+        self._at = self._dropped = 0
+        self.checked = 0
+        """Bytes, from the beginning, that have passed a checksum."""
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far."""
+        return self._dropped + self._at
 
     def _fill(self) -> bool:
-        """Puts the next chunk behind what is left; False at the end."""
-        for chunk in self._chunks:
-            if isinstance(chunk, Damage):
+        """Puts the next piece behind what is left; False at the end."""
+        for piece in self._pieces:
+            if piece is None:
+                self.checked = self._dropped + len(self._buffer)
+            elif isinstance(piece, Damage):
+                self._dropped += len(self._buffer)
                 self._buffer, self._at = b"", 0
-                raise chunk
-            if chunk:
-                self._buffer, self._at = self._buffer[self._at :] + chunk, 0
+                raise piece
+            elif piece:
+                self._dropped += self._at
+                self._buffer, self._at = self._buffer[self._at :] + piece, 0
                 return True
         return False
 
@@ -71,7 +86,7 @@ class Source:
         return size - left
 
 
-def read_source(path: str, packing: str, begins: bytes) -> Iterator[bytes | Damage]:
+def read_source(path: str, packing: str, begins: bytes) -> Iterator[Piece]:
     """Chunks of the file's content; a Damage in the place of what is broken, after which a gzip file goes on.
 
     begins: the first bytes of a member's content, by which the next whole one is known.
@@ -86,7 +101,7 @@ def read_source(path: str, packing: str, begins: bytes) -> Iterator[bytes | Dama
         yield damage
 
 
-def _members(file: IO[bytes], begins: bytes) -> Iterator[bytes | Damage]:
+def _members(file: IO[bytes], begins: bytes) -> Iterator[Piece]:
     member = None
     data = b""
     while data := data or file.read(READ):
@@ -107,6 +122,7 @@ def _members(file: IO[bytes], begins: bytes) -> Iterator[bytes | Damage]:
         data = member.unused_data if member.eof else member.unconsumed_tail
         if member.eof:
             member = None
+            yield None
     if member is not None:
         yield member.flush()
         if not member.eof:

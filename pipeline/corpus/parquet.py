@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.base.files import told_plainly
-from pipeline.corpus.columns import batch_rows, column_records, is_damage, without_column
+from pipeline.corpus.columns import FAULTS, batch_rows, column_records, is_damage, without_column
 from pipeline.corpus.opening import open_input
 from pipeline.corpus.records import Record, Tally
 from pipeline.corpus.streams import Damage, read_chunks
@@ -27,7 +26,7 @@ def row_group_bytes(path: str) -> list[int] | None:
         try:
             with pq.ParquetFile(raw) as file:
                 return [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
-        except (pa.ArrowException, OSError) as error:
+        except FAULTS as error:
             if not is_damage(error):
                 raise
             return None
@@ -69,7 +68,7 @@ def _read_groups(
             start, stop = groups
             for group in range(start, file.metadata.num_row_groups if stop is None else stop):
                 yield from _read_group(file, group, fields, limit, tally)
-    except (pa.ArrowException, OSError) as error:
+    except FAULTS as error:
         if not is_damage(error):
             raise
         raise Damage(" ".join(str(error).split())[:200]) from None
@@ -87,5 +86,6 @@ def _read_group(
     columns = [field, *(name for name in (url_field,) if name in names and name != field)]
     rows = batch_rows(about.num_rows, about.total_byte_size)
     for batch in file.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
-        urls = batch.column(url_field) if url_field in columns else None
-        yield from column_records(batch.column(field), urls, field, limit, tally)
+        found = batch.schema.names
+        urls = batch.column(found.index(url_field)) if url_field in columns else None
+        yield from column_records(batch.column(found.index(field)), urls, field, limit, tally)

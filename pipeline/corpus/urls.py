@@ -1,12 +1,14 @@
 """Files behind a URL of a store: one file, a folder with all below it, or a glob, by the rules of local ones.
 
-Hidden names (a dot first) are passed over, the order is that of the names; a web server lists nothing. Price: a folder,
-and a glob from its ** on, lists all keys below, 1000 a request; any other glob lists each folder that it goes through.
+Hidden names (a dot first) and by-products are passed over, the order is that of the names; a web server lists nothing.
+Price: a folder, and a glob from its ** on, lists all keys below, 1000 a request; any other glob lists each folder that
+it goes through.
 """
 
 import fnmatch
 import glob
 import posixpath
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 Wanted = Callable[[str], object]
 """Whether a name is that of a file to read."""
+
+
+_BYPRODUCT = re.compile(r"cache-[0-9a-f]+.*\.arrow|.*-multistream-index\d*\.txt.*", re.IGNORECASE)
+"""What Hugging Face's map() and filter() leave beside a data set, and the index of a Wikipedia dump."""
+
+
+def is_passed_over(name: str) -> bool:
+    """Whether a folder's file or folder of this name is not looked at: a hidden one, and what holds no corpus."""
+    return name.startswith(".") or _BYPRODUCT.fullmatch(name) is not None
 
 
 class Found(NamedTuple):
@@ -75,7 +86,7 @@ def _below(system: Any, place: "UPath", folder: str, wanted: Wanted, base: str |
     found = []
     for name, about in sorted(system.find(folder, detail=True).items()):
         inside = name.removeprefix(folder).strip("/").split("/")
-        if about["type"] == "file" and wanted(name) and not any(part.startswith(".") for part in inside):
+        if about["type"] == "file" and wanted(name) and not any(map(is_passed_over, inside)):
             found.append(_found(place, about, folder if base is None else base))
     return found
 

@@ -30,13 +30,15 @@ Fields = Mapping[str, str]
 
 
 def read_warc(path: str, packing: str, limit: int, tally: Tally) -> Iterator[Record]:
-    """Records of a file; `tally` counts all records of the archive. After damage the next record is looked for.
+    """Records of a file; `tally` counts all records of the archive.
 
-    Damage where a record should end (a wrong checksum, a wrong length) is that record's: it is set aside.
+    Damage where a record should end (a wrong checksum, a wrong length) is that record's. After damage the next record
+    is looked for, and what lies between counts as one bad record.
     """
     source = Source(read_source(path, packing, BEGINS))
     searching = counted = False
     last: Record | None = None
+    end = 0
     while True:
         try:
             begun = _begun(source, searching)
@@ -46,10 +48,14 @@ def read_warc(path: str, packing: str, limit: int, tally: Tally) -> Iterator[Rec
                 return
             tally.lines += 1
             searching, counted, last = False, True, None
-            last = _read_record(source, limit, tally.lines)
+            last, end = _read_record(source, limit, tally.lines), source.position
         except Damage as damage:
-            tally.lines += not counted
-            yield Record(tally.lines, 0, reason=str(damage))
+            if last is not None and source.checked >= end:  # it is the next one that is broken
+                yield last
+                counted = False
+            if not searching:
+                tally.lines += not counted
+                yield Record(tally.lines, 0, reason=str(damage))
             searching, counted, last = True, False, None
 
 
