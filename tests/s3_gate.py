@@ -1,6 +1,6 @@
 """The gate before a server on loopback (s3_server.py): passes bytes on until it is killed.
 
-Run as a script: PORT, the server's port, and after how many bytes to clients it dies (never, where that is left out).
+Run as a script: PORT, the server's port, and after how many bytes, either way, it dies (never, where that is left out).
 """
 
 import asyncio
@@ -11,17 +11,17 @@ HOST = "127.0.0.1"
 
 
 async def gate(port: int, backend: int, dies_after: int | None) -> None:
-    """Passes on what comes until `dies_after` bytes went to clients."""
+    """Passes on what comes until that were `dies_after` bytes."""
     sent = 0
 
-    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter, counts: bool) -> None:
+    async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         nonlocal sent
         try:
             while data := await source.read(1 << 16):
-                left = None if dies_after is None or not counts else dies_after - sent
+                left = None if dies_after is None else dies_after - sent
                 target.write(data if left is None else data[: max(0, left)])
                 await target.drain()
-                sent += len(data) if counts else 0
+                sent += len(data)
                 if left is not None and len(data) > left:
                     os._exit(1)
             target.write_eof()
@@ -34,7 +34,7 @@ async def gate(port: int, backend: int, dies_after: int | None) -> None:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(carry(reader, outer, False), carry(inner, writer, True))
+        await asyncio.gather(carry(reader, outer), carry(inner, writer))
         outer.close()
         writer.close()
 

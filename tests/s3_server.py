@@ -68,7 +68,7 @@ class S3Server:
         }
 
     def start(self, dies_after: int | None = None) -> None:
-        """Opens the gate; dies_after: bytes to clients after which it is gone, in the middle of what it sends."""
+        """Opens the gate; dies_after: bytes, either way, after which it is gone in the middle."""
         numbers = [self.port, self.backend, *([dies_after] if dies_after is not None else [])]
         self.process = subprocess.Popen([sys.executable, "-S", str(GATE), *map(str, numbers)])
         wait_for(self.port, self.process)

@@ -138,14 +138,12 @@ def test_gone_in_the_middle_and_back(s3: S3Server, tmp_path: Path) -> None:
     content = os.urandom(3 * storage.PART)
     (tmp_path / "a").write_bytes(content)
     place = place_of(f"{s3.url}/a")
-    s3.kill()
-    back = s3.start_later(2)
-    upload(tmp_path / "a", place)
-    back.join()
     for dies_after in (5 * MEGABYTE, 40 * MEGABYTE):
-        s3.restart(dies_after)
-        back = threading.Thread(target=lambda: (s3.ended(), s3.start_later(1).join()))
-        back.start()
-        download(place, tmp_path / "b")
-        back.join()
+        for action in (lambda: upload(tmp_path / "a", place), lambda: download(place, tmp_path / "b")):
+            s3.restart(dies_after)
+            back = threading.Thread(target=lambda: (s3.ended(), s3.start_later(1).join()))
+            back.start()
+            action()
+            back.join()
         assert (tmp_path / "b").read_bytes() == content
+        place.unlink()
