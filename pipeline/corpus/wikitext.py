@@ -2,7 +2,8 @@
 
 Links leave their text, headings and list items a line each. Left out are templates, tables, references, files,
 categories, formulas, blocks of code and comments, and a heading with nothing under it. Price: what templates print
-(units, foreign words, dates) is missing. Measured against mwparserfromhell: docs/preprocess.md.
+(units, foreign words, dates) is missing. mwparserfromhell keeps captions, tables and references, takes nine times as
+long, and on marks that are not closed the square of a page's length.
 """
 
 import html

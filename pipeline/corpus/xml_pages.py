@@ -39,7 +39,13 @@ class Pages:
             self._at = max(self._at, len(self._buffer) - _TAIL)
             if self._behind:
                 return False
-            if not self._fill():
+            try:
+                more = self._fill()
+            except Damage:
+                if self._behind:  # no wanted page begins there
+                    return False
+                raise
+            if not more:
                 self.cut_off = not self._closed
                 return False
 
@@ -63,6 +69,7 @@ class Pages:
         for piece, wanted in self._pieces:
             if isinstance(piece, Damage):
                 self._buffer, self._at, self._wanted_to = b"", 0, 0
+                self._behind = not wanted
                 raise piece
             if piece:
                 self._wanted_to = max(0, self._wanted_to - self._at)
