@@ -30,13 +30,13 @@ class CorpusConfig(Section):
     """What is read."""
 
     paths: tuple[str, ...] = ("corpus",)
-    """Files, folders, globs or URLs of .txt, .jsonl and .parquet, each also .gz or .zst."""
+    """Files, folders, globs or URLs of .txt, .jsonl, .parquet, .arrow, .warc, .wet and .xml, also .gz, .zst or .bz2."""
     corpora: dict[CorpusName, SourceConfig] = {}
     """A mixture in place of corpus.paths: corpora by name, each with its own paths, weight and filters."""
     temperature: Annotated[float, Field(gt=0, le=100)] | None = None
     """Shares of the corpora by tokens to the power of 1 / temperature, in place of their weights."""
     text_field: str = "text"
-    """Field of a JSON line, or column of a Parquet file, that holds the text."""
+    """Field of a JSON line, or column of a Parquet or Arrow file, that holds the text."""
     url_field: str = "url"
     """Field or column that says where a text comes from, where there is one: for blocklists of domains."""
     max_bad_fraction: Fraction = 0.01
