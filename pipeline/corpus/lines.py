@@ -29,6 +29,8 @@ def split_lines(chunks: Iterator[bytes], limit: int, start: int = 0) -> Iterator
             size += len(head)
             if size <= limit:
                 pending.append(head)
+            else:
+                pending.clear()
             if not rest:
                 continue
             yield Line(start, size, b"".join(pending) if size <= limit else None)

@@ -31,13 +31,20 @@ class Tally:
 
 def fault_of(text: str) -> str | None:
     """Why the text is no valid document, None where it is one (docs/interface.md, "A record is valid when")."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return f"lone surrogate: U+{ord(text[error.start]):04X} at character {error.start + 1}"
-    if not any(_visible(character) for character in text):
-        return "no visible character" if text else "empty text"
-    return None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            return f"lone surrogate: U+{ord(text[error.start]):04X} at character {error.start + 1}"
+    return fault_of_decoded(text)
+
+
+def fault_of_decoded(text: str) -> str | None:
+    """As `fault_of`, for a text out of a UTF-8 decoder: it holds no lone surrogate."""
+    for character in text:
+        if not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf"):
+            return None
+    return "no visible character" if text else "empty text"
 
 
 def too_long(limit: int) -> str:
@@ -45,11 +52,7 @@ def too_long(limit: int) -> str:
     return f"too long: over corpus.max_record_bytes ({limit})"
 
 
-def record_of(line: int, size: int, text: str, url: str = "") -> Record:
-    """A record for a text: good, or bad with its reason."""
-    reason = fault_of(text)
-    return Record(line, size, text, url=url) if reason is None else Record(line, size, reason=reason)
-
-
-def _visible(character: str) -> bool:
-    return not character.isspace() and unicodedata.category(character) not in ("Cc", "Cf")
+def record_of(line: int, size: int, text: str, url: str = "", *, decoded: bool = False) -> Record:
+    """A record for a text: good, or bad with its reason. decoded: whether it comes out of a UTF-8 decoder."""
+    reason = fault_of_decoded(text) if decoded else fault_of(text)
+    return Record(line, size, text, None, url) if reason is None else Record(line, size, None, reason)
