@@ -1,0 +1,120 @@
+"""A text taken apart: lines, paragraphs, words, kinds of characters; once a document, however many filters ask.
+
+Price: about 25 MB/s for words with their numbers, 200 MB/s for kinds of characters.
+"""
+
+import unicodedata
+from collections import defaultdict
+from functools import cache, cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.cleaning.words import has_unspaced, split_words
+
+Ints = npt.NDArray[np.int64]
+TERMINAL = tuple(".!?…\"'”’»」』。！？．｡؟۔।॥።။។།")
+"""What ends a sentence, or the quotation of one, in many scripts."""
+LETTER, DIGIT, PUNCTUATION, SYMBOL, SPACE, OTHER = range(6)
+"""Kinds of characters. Marks count as letters; other numbers than decimal digits, and controls, are OTHER."""
+_KINDS = {"L": LETTER, "M": LETTER, "P": PUNCTUATION, "S": SYMBOL, "Z": SPACE}
+
+
+class Parts:
+    """A text's parts. Lines are those that are not blank, without white space at their ends; paragraphs are runs of
+    such lines, separated by blank ones."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """In order."""
+        return [line for part in self.text.split("\n") if (line := part.strip())]
+
+    @cached_property
+    def paragraphs(self) -> list[str]:
+        """In order, each with its inner line breaks."""
+        found: list[list[str]] = [[]]
+        for part in self.text.split("\n"):
+            if line := part.strip():
+                found[-1].append(line)
+            elif found[-1]:
+                found.append([])
+        return ["\n".join(lines) for lines in found if lines]
+
+    @cached_property
+    def words(self) -> list[str]:
+        """In order; pipeline/cleaning/words.py says what a word is."""
+        return split_words(self.text)
+
+    @cached_property
+    def _numbered(self) -> tuple[dict[str, int], Ints]:
+        numbers: defaultdict[str, int] = defaultdict()
+        numbers.default_factory = numbers.__len__
+        ids = np.fromiter(map(numbers.__getitem__, self.words), np.int64, len(self.words))
+        return numbers, ids
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """The different words, as they come, and their numbers."""
+        return self._numbered[0]
+
+    @property
+    def ids(self) -> Ints:
+        """(words,): the number of each."""
+        return self._numbered[1]
+
+    @cached_property
+    def counts(self) -> Ints:
+        """(vocabulary,): how often each occurs."""
+        return np.bincount(self.ids, minlength=len(self.vocabulary))
+
+    @cached_property
+    def lengths(self) -> Ints:
+        """(words,): characters of each."""
+        return self.vocabulary_lengths[self.ids]
+
+    @cached_property
+    def vocabulary_lengths(self) -> Ints:
+        """(vocabulary,): characters of each."""
+        return np.fromiter(map(len, self.vocabulary), np.int64, len(self.vocabulary))
+
+    @cached_property
+    def unspaced(self) -> bool:
+        """Whether more than half of the words are letters of scripts without spaces."""
+        if not has_unspaced(self.text):
+            return False
+        counted = zip(self.counts.tolist(), self.vocabulary, strict=True)
+        return 2 * sum(count for count, word in counted if has_unspaced(word)) > len(self.words)
+
+    @cached_property
+    def characters(self) -> Ints:
+        """(6,): how many there are of each kind."""
+        points = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
+        return np.bincount(_kinds()[points], minlength=6)
+
+
+def repeated(items: list[str]) -> tuple[float, float]:
+    """Of lines or paragraphs, the share that repeats an earlier one, and their share of the characters."""
+    unique = set(items)
+    if len(unique) == len(items):
+        return 0.0, 0.0
+    total = sum(map(len, items))
+    return (len(items) - len(unique)) / len(items), (total - sum(map(len, unique))) / total
+
+
+@cache
+def _kinds() -> npt.NDArray[np.uint8]:
+    """(code points,): the kind of each. Planes 2 and 3 are Han, those beyond for private use."""
+    kinds = np.full(0x110000, OTHER, np.uint8)
+    kinds[:0x20000] = np.fromiter(map(_kind, map(chr, range(0x20000))), np.uint8, 0x20000)
+    kinds[0x20000:0x40000] = LETTER
+    return kinds
+
+
+def _kind(character: str) -> int:
+    if character.isspace():
+        return SPACE
+    category = unicodedata.category(character)
+    return DIGIT if category == "Nd" else _KINDS.get(category[0], OTHER)
