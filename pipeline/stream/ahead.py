@@ -1,7 +1,7 @@
 """Shards fetched before they are needed: the order of samples is arithmetic, so the next ones are known.
 
 A thread looks up where the coming samples lie, holds the shards that they are in now and a few more, and lets go of
-those that they have passed. Price: a look-up of every sample once more (some 10 ns each), by every rank of a host.
+those that they have passed. Price: permutations are drawn once more, by every rank (70 ns a sample of 128 tokens).
 """
 
 import threading
@@ -22,22 +22,22 @@ PAUSE = 0.25
 class Ahead:
     """Keeps the shards of the samples from `at` on.
 
-    locate: global samples (n,) -> numbers (n,) of their shards in `shards`; look: how many samples to look up at a
-    time, a shard that none of the next ones needs is let go; ahead: how many shards to fetch beyond those in use, by
-    default one more than are in use. What cannot be fetched is left to whoever reads it, who raises the error.
+    locate: global samples (n,) -> numbers (n,) of their shards in `shards`; look: samples to look up at a time, one
+    after each step of the range; a shard that none of them needs is let go. ahead: how many shards to fetch beyond
+    those in use, by default one more than are in use. What cannot be fetched is left to whoever reads it, who raises
+    the error.
     """
 
     def __init__(
-        self, locate: Callable[[Array], Array], shards: Sequence[Remote], cache: Cache, look: int, ahead: int | None
+        self, locate: Callable[[Array], Array], shards: Sequence[Remote], cache: Cache, look: range, ahead: int | None
     ) -> None:
         self._locate, self._shards, self._cache = locate, shards, cache
         self._look, self._ahead = look, ahead
         self._uses: dict[int, tuple[int, int]] = {}
         """First and last sample that is known to need a shard, in the order of the first."""
-        self._wanted: list[int] = []
-        """The shards that are held, or are to be."""
-        self._given_up: set[int] = set()
-        self._now = self._known = 0
+        self._done: set[int] = set()
+        """The shards that are held, or could not be fetched."""
+        self._now = self._known = self._wake = 0
         self._moved, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -47,7 +47,8 @@ class Ahead:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="shards-ahead", daemon=True)
             self._thread.start()
-        self._moved.set()
+        if sample >= self._wake:
+            self._moved.set()
 
     def close(self) -> None:
         """Lets go of all shards; a fetch that is going on ends by itself. Safe to call again."""
@@ -55,7 +56,7 @@ class Ahead:
         self._moved.set()
         if self._thread is not None:
             self._thread.join(PAUSE)
-        for shard in self._wanted:
+        for shard in list(self._done):
             self._cache.release(self._shards[shard])
 
     def _run(self) -> None:
@@ -66,16 +67,16 @@ class Ahead:
 
     def catch_up(self, now: int) -> bool:
         """One pass of the thread: whether all shards that are wanted from sample `now` on are held."""
+        self._wake = now + self._look.stop // 16
         self._uses = {shard: uses for shard, uses in self._uses.items() if uses[1] >= now}
-        self._given_up &= self._uses.keys()
         self._look_up(now)
         in_use, coming = self._parted(now)
         wanted = (in_use + coming[: self._beyond(in_use)])[:MOST]
-        for shard in set(self._wanted) - set(wanted):
+        for shard in self._done - set(wanted):
+            self._done.remove(shard)
             self._cache.release(self._shards[shard])
-        self._wanted = wanted
-        waiting = sum(not self._fetch(shard) for shard in wanted)
-        return waiting == 0
+        self._done.update(shard for shard in wanted if shard not in self._done and self._fetch(shard))
+        return self._done.issuperset(wanted)
 
     def _parted(self, now: int) -> tuple[list[int], list[int]]:
         """The known shards in use, and those needed first after `now`."""
@@ -91,23 +92,20 @@ class Ahead:
         while not self._stop.is_set():
             in_use, coming = self._parted(now)
             enough = len(coming) >= self._beyond(in_use) or len(self._uses) >= min(MOST, len(self._shards))
-            if enough and self._known >= now + self._look:
+            if enough and self._known >= now + self._look.stop:
                 return
-            found = self._locate(np.arange(self._known, self._known + self._look))
-            shards, firsts = np.unique(found, return_index=True)
+            samples = self._known + np.asarray(self._look, np.int64)
+            shards, firsts = np.unique(found := self._locate(samples), return_index=True)
             lasts = len(found) - 1 - np.unique(found[::-1], return_index=True)[1]
             for place in np.argsort(firsts):
                 shard = int(shards[place])
-                first, _ = self._uses.get(shard, (self._known + int(firsts[place]), 0))
-                self._uses[shard] = (first, self._known + int(lasts[place]))
-            self._known += self._look
+                first, _ = self._uses.get(shard, (int(samples[firsts[place]]), 0))
+                self._uses[shard] = (first, int(samples[lasts[place]]))
+            self._known += self._look.stop
 
     def _fetch(self, shard: int) -> bool:
-        """Whether there is nothing more to do for the shard."""
-        if self._stop.is_set() or shard in self._given_up:
-            return True
+        """Whether it is held, or is left to the reader."""
         try:
-            return self._cache.hold(self._shards[shard], wait=False) is not None
+            return self._stop.is_set() or self._cache.hold(self._shards[shard], wait=False) is not None
         except UserError:
-            self._given_up.add(shard)
             return True

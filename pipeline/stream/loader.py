@@ -32,7 +32,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 TRAIN = "train"
 LOOK = 4
-"""Buffers whose shards are looked up at a time: a shard of a window is in nearly each of them."""
+"""Buffers whose shards are looked up at a time, by eight samples a block: a shard of a window is in nearly each."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,9 @@ class TokenStream:
         if self._cache is None:
             return None
         shards = [remote for part in self.parts for remote in part.reader.remotes]
-        buffers = self.settings.shuffle_buffer * sum(part.order.per_block for part in self.parts)
-        return Ahead(self._shards, shards, self._cache, LOOK * buffers, self.settings.cache_ahead)
+        blocks = [part.order.per_block for part in self.parts]
+        look = range(0, LOOK * self.settings.shuffle_buffer * sum(blocks), max(1, min(blocks) // 8))
+        return Ahead(self._shards, shards, self._cache, look, self.settings.cache_ahead)
 
     def _corpora(self, samples: Array) -> tuple[Array, Array]:
         """Parts of global samples (n,), and the numbers of their own sequences, (n,) each."""

@@ -41,8 +41,8 @@ def shards(count: int) -> list[Remote]:
     return [Remote(Path("store"), (RemoteFile(str(number), 1, ""),)) for number in range(count)]
 
 
-def make(order: Order, cache: Cache, ahead: int | None) -> Ahead:
-    return Ahead(lambda samples: order.locate(samples).shard, shards(len(order.shard_blocks)), cache, LOOK, ahead)
+def make(order: Order, cache: Cache, ahead: int | None, look: range = range(LOOK)) -> Ahead:
+    return Ahead(lambda samples: order.locate(samples).shard, shards(len(order.shard_blocks)), cache, look, ahead)
 
 
 def by_first_need(order: Order, sample: int) -> list[str]:
@@ -127,6 +127,16 @@ def test_the_thread_follows_the_position() -> None:
     assert not cache.now
 
 
+def test_a_look_up_may_pass_over_samples() -> None:
+    order = Order([4] * 40, 40 * 512, 128, 8, seed=3, window=4, buffer=2)
+    cache = Held()
+    keeper = make(order, cache, ahead=3, look=range(0, 64, 4))
+    for sample in range(0, 2400, 8):
+        assert keeper.catch_up(sample)
+        assert set(by_first_need(order, sample)[:3]) <= cache.now
+        assert len(cache.now) <= 6
+
+
 def test_places_are_the_callers() -> None:
     """Numbers of shards across several corpora are the caller's: any function of samples will do."""
 
@@ -134,6 +144,6 @@ def test_places_are_the_callers() -> None:
         return samples // 100 % 3
 
     cache = Held()
-    keeper = Ahead(locate, shards(3), cache, look=50, ahead=1)
+    keeper = Ahead(locate, shards(3), cache, look=range(50), ahead=1)
     assert keeper.catch_up(150)
     assert cache.now == {"1", "2"}
