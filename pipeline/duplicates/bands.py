@@ -43,7 +43,9 @@ def map_bands(job: Job, unit: int) -> None:
         forwarded.append(rows[_place_in_group(rows) < FORWARDED])
     met = pairs.counted()
     write_table(table_path(job.out, "pairs-here", unit), met, np.zeros(len(met), np.int64), 1)
+    del signatures, pairs, met
     together = np.concatenate(forwarded)
+    forwarded.clear()
     buckets = plan.buckets["near"]
     write_table(path, together, bucket_of(together["key"], buckets), buckets)
 
@@ -55,6 +57,7 @@ def pair_bucket(job: Job, bucket: int) -> None:
         return
     found = [read_part(table_path(job.out, "bands", unit), bucket, KEY) for unit in range(plan.units)]
     rows = concatenated(found, KEY)
+    found.clear()
     rows = rows[np.argsort(rows["key"], kind="stable")]  # within a key by document, as the units are
     pairs = Pairs()
     for met in neighbours(rows):

@@ -22,13 +22,16 @@ Rows = np.ndarray[Any, Any]
 
 NOTES_BYTES = 4096
 CHUNK_BYTES = 16 << 20
+CHUNK_ROWS = 1 << 18
 
 
 def write_table(path: Path, rows: Rows, parts: Any, count: int, notes: dict[str, Any] | None = None) -> None:
     """Writes rows by the part that each belongs to (0 .. count - 1), within a part in their order; whole or not."""
+    parts = np.asarray(parts).astype(np.uint16 if count <= 1 << 16 else np.int64)  # 16 bits are sorted by radix
     order = np.argsort(parts, kind="stable")
     with Spool(rows.dtype) as spool:
-        spool.add(rows[order])
+        for start in range(0, len(order), CHUNK_ROWS):
+            spool.add(rows[order[start : start + CHUNK_ROWS]])
         spool.save(path, np.bincount(parts, minlength=count), notes)
 
 
