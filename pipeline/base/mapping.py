@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.base.alone import Crashed, Killed, run_alone
-from pipeline.base.errors import UserError, first_line
+from pipeline.base.errors import Preempted, UserError, first_line
 from pipeline.base.log import get_logger
 
 TRIES = 3
@@ -110,7 +110,7 @@ class Mapping:
         """(result,), or None where the task is to be done again."""
         try:
             return (_get(reference),)
-        except UserError:
+        except (UserError, Preempted):
             raise
         except _Gone as gone:
             job.deaths += 1
@@ -133,9 +133,9 @@ class Mapping:
 
 
 def _get(reference: Any) -> Any:
-    """The result. Raises UserError, the task's own exception, or _Gone."""
+    """The result. Raises UserError, Preempted, the task's own exception, or _Gone."""
     import ray
-    from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+    from ray.exceptions import LocalRayletDiedError, OutOfMemoryError, RayError, RayTaskError
 
     try:
         return ray.get(reference)
@@ -150,5 +150,9 @@ def _get(reference: Any) -> Any:
         raise (cause if isinstance(cause, Exception) else error) from error
     except OutOfMemoryError:
         raise _Gone("ended by Ray for want of memory") from None
+    except LocalRayletDiedError:
+        raise Preempted(
+            "Ray has ended on this host: its raylet is gone. What is complete is kept; start the same command again."
+        ) from None
     except RayError as error:
         raise _Gone(type(error).__name__) from None

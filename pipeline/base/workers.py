@@ -26,6 +26,8 @@ RETRIES = 3
 WINDOW = 4
 """Tasks under way for each CPU."""
 CONNECT_SECONDS = 3.0
+PATIENT = {"health_check_failure_threshold": 20, "health_check_timeout_ms": 30_000}
+"""Of a local Ray: a machine on which all cores work answers late, and is not dead (Ray's own: 5 times, 10 s)."""
 STOP_SECONDS = 1.0
 """How often it is asked whether to stop."""
 
@@ -163,6 +165,7 @@ def _start_local(num_cpus: int | None, num_gpus: int | None) -> None:
             object_store_memory=OBJECT_STORE_BYTES,
             log_to_driver=False,
             logging_level="error",
+            _system_config=PATIENT,
         )
     except Exception as error:
         raise UserError(

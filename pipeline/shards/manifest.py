@@ -4,16 +4,19 @@ Reading it checks its shape and sums; `verify_shards` checks the files. Price: v
 1 GB/s a core).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json, sha256_file, write_json
+from pipeline.base.files import is_remote, read_json, sha256_file, write_json
+from pipeline.base.storage import Location, facts_of
 
-VERSION = 1
+REQUESTS = 16
+"""To a store at a time."""
 
 
 class _Record(BaseModel):
@@ -58,9 +61,8 @@ class CorpusEntry(_Record):
 class Manifest(_Record):
     """data/manifest.json, field by field (docs/interface.md)."""
 
-    version: int = VERSION
-    revision: int = Field(default=1, ge=1)
-    """1, and one more each time that files were added; data/manifests/ keeps them all."""
+    version: int = Field(default=1, ge=1)
+    """The revision: 1, and one more each time that files were added; data/manifests/ keeps them all."""
     block_tokens: int = Field(ge=1)
     dtype: str = Field(pattern="^uint(16|32)$")
     tokenizer: TokenizerEntry
@@ -124,12 +126,6 @@ def read_manifest(path: Path) -> Manifest:
             "Run pipeline/preprocess.py with the same config, or set data.path to the run folder that holds the data."
         )
     content = read_json(path)
-    version = content.get("version") if isinstance(content, Mapping) else None
-    if version is not None and version != VERSION:
-        raise UserError(
-            f"{path} has version {version!r}, this code reads version {VERSION}. "
-            "Run pipeline/preprocess.py again into a new run_dir."
-        )
     try:
         manifest = Manifest.model_validate(content)
     except ValidationError as error:
@@ -147,26 +143,32 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def check_sizes(data: Path, entries: Iterable[ShardEntry]) -> None:
+def check_sizes(data: Location, entries: Iterable[ShardEntry]) -> None:
     """Existence and size of each shard; UserError for the first that differs. data: the manifest's folder."""
-    for entry in entries:
-        path = Path(data) / entry.name
-        if not path.is_file():
+    entries = list(entries)
+    if is_remote(data):
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            sizes = list(pool.map(lambda entry: facts_of(data / entry.name).size, entries))
+    else:
+        places = [Path(data) / entry.name for entry in entries]
+        sizes = [place.stat().st_size if place.is_file() else -1 for place in places]
+    for entry, size in zip(entries, sizes, strict=True):
+        path = data / entry.name
+        if size < 0:
             raise UserError(f"shard {path} is missing. {_remedy(data, entry)}")
-        size = path.stat().st_size
         if size != entry.bytes:
             told = f"{size:,} bytes, the manifest says {entry.bytes:,}"
             raise UserError(f"shard {path} is broken: {told}. {_remedy(data, entry)}")
 
 
-def verify_shards(data: Path, entries: Iterable[ShardEntry]) -> None:
+def verify_shards(data: Location, entries: Iterable[ShardEntry]) -> None:
     """Existence, size and sha256 of each shard; UserError for the first that differs.
 
     data: the manifest's folder. For all splits: `verify_shards(data, all_shards(manifest))`.
     """
     for entry in entries:
         check_sizes(data, [entry])
-        path = Path(data) / entry.name
+        path = data / entry.name
         found = sha256_file(path)
         if found != entry.sha256:
             raise UserError(
@@ -175,9 +177,9 @@ def verify_shards(data: Path, entries: Iterable[ShardEntry]) -> None:
             )
 
 
-def _remedy(data: Path, entry: ShardEntry) -> str:
+def _remedy(data: Location, entry: ShardEntry) -> str:
     return (
-        f"Copy {entry.name} again from where the data was made, or delete {Path(data) / 'manifest.json'} "
+        f"Copy {entry.name} again from where the data was made, or delete {data / 'manifest.json'} "
         "and run pipeline/preprocess.py again."
     )
 

@@ -57,7 +57,6 @@ def write_shard(path: Path, blocks: Iterable[Block]) -> ShardEntry:
 
     The entry's name is relative to data/ ("train/000000.tar"). UserError when the disk is full or cannot be written.
     """
-    path = Path(path)
     count = tokens = documents = 0
     with complete_file(path) as aside, open(aside, "wb") as raw:
         file = _HashingFile(raw)

@@ -84,7 +84,7 @@ def check_done(config: RunConfig, folder: RunFolder, find: Callable[[], dict[str
     find: the input files as they are now.
     """
     manifest = read_manifest(folder.manifest)
-    note = read_inputs_note(folder, manifest.revision)
+    note = read_inputs_note(folder, manifest.version)
     changes = _changed_keys(config, manifest.config) + _changed_tokenizer(config, folder, manifest)
     changes += _changed_filters(config, note)
     new: dict[str, list[InputFile]] = {}

@@ -32,7 +32,7 @@ class Inputs:
     @property
     def revision(self) -> int:
         """Of the data set that is made."""
-        return self.before.revision + 1 if self.before is not None else 1
+        return self.before.version + 1 if self.before is not None else 1
 
     @property
     def all_files(self) -> list[InputFile]:
@@ -53,7 +53,8 @@ def corpus_paths(config: RunConfig) -> dict[str, tuple[str, ...]]:
 
 def find_inputs(config: RunConfig, folder: RunFolder) -> dict[str, list[InputFile]]:
     """Input files by corpus; one that two corpora name is read in each of them. UserError for what cannot be read."""
-    return {name: find_files(paths, folder.path.resolve()) for name, paths in corpus_paths(config).items()}
+    own = [folder.path.resolve(), *([folder.store] if folder.store is not None else [])]
+    return {name: find_files(paths, *own) for name, paths in corpus_paths(config).items()}
 
 
 def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:

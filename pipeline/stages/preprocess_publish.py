@@ -41,7 +41,7 @@ def publish(
     before, numbers = inputs.before, range(len(work.tasks))
     digests = (tokens.folder(number) / "digests" for number in numbers)
     manifest = Manifest(
-        revision=inputs.revision,
+        version=inputs.revision,
         block_tokens=config.data.block_tokens,
         dtype=token_dtype(codec.vocab_size).name,
         tokenizer=TokenizerEntry(sha256=codec.sha256, vocab_size=codec.vocab_size),
@@ -62,9 +62,9 @@ def publish(
     write_json(folder.statistics, facts)
     write_atomic(folder.report, render(facts, f"Data report: {folder.path.name}"))
     read_pass = work.read if wants(config, inputs.revision).any else tokens
-    older = read_json(inputs_path(folder, before.revision))["files"] if before is not None else []
+    older = read_json(inputs_path(folder, before.version))["files"] if before is not None else []
     write_inputs(folder, inputs.revision, _files_read(work, read_pass, inputs), totals, filter_files(config), older)
-    write_manifest(folder.data / "manifests" / f"{manifest.revision:06d}.json", manifest)
+    write_manifest(folder.data / "manifests" / f"{manifest.version:06d}.json", manifest)
     write_manifest(folder.manifest, manifest)
     clear_work(folder, manifest)
     return manifest
@@ -73,7 +73,7 @@ def publish(
 def clear_work(folder: RunFolder, manifest: Manifest) -> None:
     """Removes the scratch folder, and files among the shards that no revision names."""
     named = {entry.name for entry in all_shards(manifest)}
-    for number in range(1, manifest.revision):
+    for number in range(1, manifest.version):
         older = folder.data / "manifests" / f"{number:06d}.json"
         if older.is_file():
             named |= {entry.name for entry in all_shards(Manifest.model_validate(read_json(older)))}

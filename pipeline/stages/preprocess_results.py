@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from model.config import UNK_ID
-from pipeline.base.files import sha256_file
+from pipeline.base.files import is_remote, sha256_file
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker
@@ -150,6 +150,16 @@ def length_statistics(lengths: Counter[int], tokens: int) -> dict[str, Any]:
     }
 
 
+def local_copy(path: Path, folder: Path) -> Path:
+    """The file itself, or its copy in `folder` where it lies in a store."""
+    if not is_remote(path):
+        return path
+    from pipeline.base.storage import download
+
+    download(path, folder / path.name)
+    return folder / path.name
+
+
 def report_done(manifest: Manifest, folder: RunFolder, megabytes: float, tracker: Tracker, seconds: float) -> None:
     """Figures of the finished stage, to the log and to MLflow."""
     tokens = {name: split.tokens for name, split in manifest.splits.items()}
@@ -166,11 +176,11 @@ def report_done(manifest: Manifest, folder: RunFolder, megabytes: float, tracker
             "corpus_sha256": manifest.corpus.sha256,
             "tokenizer_sha256": manifest.tokenizer.sha256,
             "data_manifest_sha256": sha256_file(folder.manifest),
-            "data_revision": str(manifest.revision),
+            "data_revision": str(manifest.version),
         }
     )
     for path in (folder.manifest, folder.statistics, folder.report):
-        tracker.artifact(path)
+        tracker.artifact(local_copy(path, folder.path / "log"))
     get_logger().info(
         f"{folder.data}: {manifest.corpus.documents:,} documents, {manifest.corpus.quarantined:,} set aside, "
         f"{', '.join(f'{count:,} {name} tokens' for name, count in tokens.items())}; "

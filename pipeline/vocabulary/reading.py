@@ -6,15 +6,18 @@ vocab.txt is renumbered on reading, so digests are always of what it becomes.
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import read_json
+from pipeline.base.files import is_remote, read_json
 from pipeline.base.log import get_logger
 from pipeline.vocabulary.codec import Codec, SentencePieceCodec
 from pipeline.vocabulary.renumber import Renumbered, renumber
 from pipeline.vocabulary.tokenizer_json import TokenizerCodec
 from pipeline.vocabulary.vocab_txt import SUFFIX, word_piece_json
+
+if TYPE_CHECKING:
+    from pipeline.base.storage import Location
 
 BESIDE = ("tokenizer_config.json", "special_tokens_map.json")
 """Files beside a tokenizer.json or vocab.txt that name its special tokens."""
@@ -32,9 +35,9 @@ def codec_of(model: bytes, origin: str = "tokenizer") -> Codec:
     return TokenizerCodec(model, origin) if is_json(model) else SentencePieceCodec(model, origin)
 
 
-def load_codec(path: str | Path) -> Codec:
+def load_codec(path: "str | Location") -> Codec:
     """A run's own tokenizer file. Raises UserError for a missing, broken or unfit one."""
-    return codec_of(_bytes(Path(path)), str(path))
+    return codec_of(_bytes(Path(path) if isinstance(path, str) else path), str(path))
 
 
 def given_codec(path: str | Path) -> Codec:
@@ -82,7 +85,12 @@ def read_renumbered(file: Path) -> Renumbered:
     return renumber(content, beside, str(file))
 
 
-def _bytes(path: Path) -> bytes:
+def _bytes(path: "Location") -> bytes:
+    if is_remote(path):
+        from pipeline.base.storage import reading
+
+        with reading(path):
+            return path.read_bytes()
     try:
         return path.read_bytes()
     except IsADirectoryError:

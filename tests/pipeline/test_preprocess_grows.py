@@ -44,7 +44,7 @@ def test_new_files_alone_are_read_and_the_shards_are_those_of_one_run(shared: Pa
         shutil.copytree(source, place) if source.is_dir() else shutil.copy2(source, place)
     preprocess.run(config_for(shared, run.path))
     after = read_manifest(run.manifest)
-    assert (before.revision, after.revision) == (1, 2)
+    assert (before.version, after.version) == (1, 2)
     assert len(passes(run)) > len(done)
     assert {task for kind, task in passes(run)[len(done) :] if kind == "read"} == set()  # the tokenizer is there
 
@@ -87,7 +87,7 @@ def test_changes_are_named_and_fresh_begins_anew(shared: Path) -> None:
         preprocess.run(config)
     assert digests(run.path) == first
     preprocess.run(config, fresh=True)
-    assert read_manifest(run.manifest).revision == 1
+    assert read_manifest(run.manifest).version == 1
     assert digests(run.path) != first
 
 

@@ -66,8 +66,8 @@ def _unknown_key(content: dict[str, Any]) -> None:
     content["shards"] = []
 
 
-def _newer(content: dict[str, Any]) -> None:
-    content.update(version=2, layout="new")
+def _no_version(content: dict[str, Any]) -> None:
+    content["version"] = 0
 
 
 def _other_sum(content: dict[str, Any]) -> None:
@@ -84,7 +84,7 @@ def _other_block_length(content: dict[str, Any]) -> None:
         (_drop_dtype, "not a valid manifest: dtype: Field required"),
         (_text_blocks, r"splits\.train\.shards\.0\.blocks: Input should be a valid integer"),
         (_unknown_key, "shards: Extra inputs"),
-        (_newer, "has version 2, this code reads version 1"),
+        (_no_version, "version: Input should be greater than or equal to 1"),
         (_other_sum, "totals of split train"),
         (_other_block_length, "totals of split train"),
     ],
