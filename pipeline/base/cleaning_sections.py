@@ -9,6 +9,7 @@ from pydantic import SerializerFunctionWrapHandler as Handler
 from pipeline.base.section import Fraction, Place, Positive, Section
 
 Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 Kind = Literal["email", "card", "ip", "phone"]
 
@@ -156,11 +157,11 @@ class GopherQualityConfig(Section):
     """Fewest words."""
     max_words: Count = 100_000
     """Most words."""
-    min_mean_word_length: Annotated[float, Field(ge=0)] = 3.0
+    min_mean_word_length: Amount = 3.0
     """Least mean length of a word, in characters; not asked of scripts without spaces."""
-    max_mean_word_length: Annotated[float, Field(ge=0)] = 10.0
+    max_mean_word_length: Amount = 10.0
     """Greatest mean length."""
-    max_symbols_per_word: Annotated[float, Field(ge=0)] = 0.1
+    max_symbols_per_word: Amount = 0.1
     """Most # a word, and most ellipses a word."""
     max_bullet_lines: Fraction = 0.9
     """Most share of the lines that begin with a bullet."""

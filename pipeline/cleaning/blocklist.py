@@ -9,6 +9,7 @@ below it. A word or phrase is found whole, in any case (C4 drops pages with such
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from pipeline.cleaning.parts import Parts
 from pipeline.cleaning.words import UNSPACED, has_unspaced
 
 _WORD = re.compile(rf"[^\W{UNSPACED}]+")
+_SCHEME = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//")
 _DOMAIN = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 
 
@@ -25,12 +27,8 @@ class Blocklist:
     """The filter. UserError for a file that is missing or holds what is no domain."""
 
     def __init__(self, config: BlocklistConfig) -> None:
-        self._domains = {
-            _domain(entry, where) for entry, where in _entries(config.domains, config.domains_file, "domains")
-        }
-        words = {_folded(entry) for entry, _ in _entries(config.words, config.words_file, "words")}
-        self._words = frozenset(filter(_WORD.fullmatch, words))
-        self._phrases = sorted(words - self._words)
+        self._domains = _domains(config.domains, config.domains_file, _stamp(config.domains_file))
+        self._words, self._phrases = _words(config.words, config.words_file, _stamp(config.words_file))
 
     def domain_fault(self, url: str) -> str:
         """Why a document from there is dropped, "" where it is not."""
@@ -82,7 +80,7 @@ def _in_word(character: str) -> bool:
 def _host(url: str) -> str:
     """The host of a URL with or without scheme, "" where it has none; international names in their ASCII form."""
     try:
-        host = urlsplit(url if "//" in url else f"//{url}").hostname or ""
+        host = urlsplit(url if _SCHEME.match(url) else f"//{url}").hostname or ""
     except ValueError:
         return ""
     return _ascii(host.rstrip("."))
@@ -100,6 +98,33 @@ def _domain(entry: str, where: str) -> str:
     if _DOMAIN.fullmatch(domain) is None:
         raise UserError(f"{where}: {entry!r} is no domain; write it without scheme and path, such as example.com.")
     return _ascii(domain)
+
+
+Stamp = tuple[int, int] | None
+"""Size and time of a list's last change."""
+
+
+def _stamp(file: str | None) -> Stamp:
+    """Of a file that has changed it is another; None where there is none."""
+    try:
+        status = Path(file).stat() if file else None
+    except OSError:
+        return None
+    return (status.st_size, status.st_mtime_ns) if status else None
+
+
+# A worker makes a cleaner for each piece of the input: a list of a million entries is read once.
+@lru_cache(maxsize=8)
+def _domains(listed: tuple[str, ...], file: str | None, _: Stamp) -> frozenset[str]:
+    return frozenset(_domain(entry, where) for entry, where in _entries(listed, file, "domains"))
+
+
+@lru_cache(maxsize=8)
+def _words(listed: tuple[str, ...], file: str | None, _: Stamp) -> tuple[frozenset[str], list[str]]:
+    """Words that are looked up, and phrases that are searched for."""
+    words = {_folded(entry) for entry, _ in _entries(listed, file, "words")} - {""}
+    single = frozenset(filter(_WORD.fullmatch, words))
+    return single, sorted(words - single)
 
 
 def _entries(listed: Iterable[str], file: str | None, name: str) -> Iterator[tuple[str, str]]:

@@ -53,6 +53,7 @@ class Parts:
         numbers: defaultdict[str, int] = defaultdict()
         numbers.default_factory = numbers.__len__
         ids = np.fromiter(map(numbers.__getitem__, self.words), np.int64, len(self.words))
+        numbers.default_factory = None  # else it would hold itself, and wait for the garbage collector
         return numbers, ids
 
     @property

@@ -53,7 +53,7 @@ def _email_around(text: str, at: int, begin: int) -> tuple[int, int]:
 _MAYBE_V4 = re.compile(r"\.[0-9]{1,3}\.[0-9]")
 _V4 = re.compile(r"(?<![A-Za-z0-9_.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![A-Za-z0-9_]|\.[0-9]|-[A-Za-z])")
 _NO_ADDRESS = re.compile(
-    r"(?:\b(?:version|ver|v|release|build|firmware|sections?|chapter|clause|figure|table)\.?|§|版本|第)[ :：]{0,2}\Z",
+    r"(?:\b(?:version|ver|v|release|build|firmware|sections?|chapter|clause|figure|table)\.?|§|版本|第)[ :：/]{0,2}\Z",
     re.IGNORECASE,
 )
 """Before four numbers that count something else."""

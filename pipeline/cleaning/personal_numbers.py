@@ -2,7 +2,7 @@
 
 A card number has an issuer's first digits and length, and the right check digit (ISO/IEC 7812-1, Luhn): of other
 numbers of 16 digits about one in fifty looks so. A phone number is believed where its form is little else's: with + and
-country code, North America's 3-3-4, China's mobile and area numbers, or behind a word such as Tel. Price: 60 MB/s.
+country code, North America's 3-3-4, East Asia's forms, or behind a word such as Tel. Price: over 100 MB/s.
 """
 
 import re
@@ -14,8 +14,8 @@ _RUN = re.compile(rf"[0-9][0-9(){_GAP}]{{5,}}+")
 """A digit, then digits and what may stand between them: every number is looked for in one of these."""
 
 _CARD = re.compile(
-    r"(?<![A-Za-z0-9_.,+-])(?:[0-9]{13,19}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
-    r"|[0-9]{4}([ -])[0-9]{6}\2[0-9]{4,5})(?![A-Za-z0-9_])"
+    r"(?<![A-Za-z0-9_.,+-])(?:[0-9]{13,19}|[0-9]{4}([ \u00a0-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
+    r"|[0-9]{4}([ \u00a0-])[0-9]{6}\2[0-9]{4,5})(?![A-Za-z0-9_])"
 )
 _ISSUED = re.compile(
     r"4(?:[0-9]{12}|[0-9]{15}|[0-9]{18})"  # Visa
@@ -32,6 +32,8 @@ _NATIONAL = re.compile(
     # North America: brackets around the area, or the same dash or dot twice.
     r"(?<![A-Za-z0-9_.,/+-])(?:1[ .-])?"
     r"(?:\([2-9][0-9]{2}\) ?[0-9]{3}[ .-]|[2-9][0-9]{2}([.-])[0-9]{3}\1)[0-9]{4}(?![A-Za-z0-9_-])"
+    # East Asia: three groups after a 0, with dashes.
+    r"|(?<![A-Za-z0-9_.,/+-])0[0-9]{1,3}-[0-9]{3,4}-[0-9]{4}(?![A-Za-z0-9_-])"
     # China: mobile; area and number.
     r"|(?<![A-Za-z0-9_.,/+-])1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\2[0-9]{4})(?![A-Za-z0-9_-])"
     r"|(?<![A-Za-z0-9_.,/+-])(?:0[1-9][0-9]{1,2}[ -]|\(0[1-9][0-9]{1,2}\) ?)[2-8][0-9]{6,7}(?![A-Za-z0-9_-])"
@@ -81,9 +83,9 @@ def _runs(text: str, shortest: int) -> Iterator[tuple[int, int]]:
 def _cards(text: str) -> Iterator[tuple[int, int]]:
     for start, end in _runs(text, 13):
         for match in _CARD.finditer(text, start, end + 1):
-            grouped = match[0][4] in " -"  # 4-4-4-4-3: the last three may be the code beside the number
-            for shown in (match[0], match[0][:19]) if grouped else (match[0],):
-                if is_card_number(shown.replace(" ", "").replace("-", "")):
+            # In 4-4-4-4-3 the last three may be the code beside the number.
+            for shown in (match[0],) if match[0].isdigit() else (match[0], match[0][:19]):
+                if is_card_number("".join(_DIGITS.findall(shown))):
                     yield match.start(), match.start() + len(shown)
                     break
 

@@ -26,8 +26,10 @@ def _letters(*blocks: tuple[int, int]) -> str:
     return "".join(f"{chr(first)}-{chr(last)}" for first, last in ranges)
 
 
-_SOUTH_EAST_ASIAN = _letters((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F))
-"""Thai, Lao, Tibetan, Myanmar, Khmer."""
+_SOUTH_EAST_ASIAN = _letters(
+    *((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0xA000, 0xA48C), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F))
+)
+"""Thai, Lao, Tibetan, Burmese, Khmer, Yi."""
 _EAST_ASIAN = (
     "\u3005-\u3007\u3031-\u3035\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u3105-\u312f\u31a0-\u31bf"
     "\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f"

@@ -21,6 +21,7 @@ def blocklist(**keys: Any) -> Blocklist:
         "https://bad.com/page?x=1",
         "http://WWW.Bad.com:8080",
         "bad.com/page",
+        "bad.com/?to=http://good.com//x",
         "https://user:secret@a.b.bad.com.",
         "//bad.com",
         "https://bücher.example/",
@@ -91,6 +92,14 @@ def test_files(tmp_path: Path) -> None:
         "word: bad",
         "",
     ]
+
+
+def test_a_file_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("one\n")
+    assert blocklist(words_file=str(path)).fault(Parts("one two")) == "word: one"
+    path.write_text("two words\ntwo\n")
+    assert blocklist(words_file=str(path)).fault(Parts("one two")) == "word: two"
 
 
 def test_mistakes(tmp_path: Path) -> None:
