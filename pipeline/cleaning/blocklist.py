@@ -3,7 +3,7 @@
 Lists stand in the config and in files of the user's: UTF-8, one entry a line, # begins a comment. A domain blocks all
 below it. A word or phrase is found whole, in any case (C4 drops pages with such words: Raffel et al. 2020, section
 2.2); one with a letter of a script without spaces also within a longer one. Price: one look-up a different word, so
-40 MB/s however long the list; phrases and words of scripts without spaces cost more, each about 2 GB/s.
+20 MB/s however long the list; phrases and words of scripts without spaces cost more, each about 2 GB/s.
 """
 
 import re

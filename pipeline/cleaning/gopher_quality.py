@@ -2,7 +2,7 @@
 
 Words are as in pipeline/cleaning/words.py; the paper does not say how it splits. Two rules only make sense where words
 stand between spaces, and are not asked of a text that is mostly written without: mean word length and stop words.
-Price: 15 to 20 MB/s, nearly all of it words that gopher_repetition and stop_words use again.
+Price: 20 MB/s, nearly all of it words that gopher_repetition and stop_words use again.
 """
 
 import re
