@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="electra-pretraining",
-    version="0.2.0",
+    version="0.3.0",
     description="Distributed ELECTRA pretraining: Ray, SentencePiece, WebDataset, DeepSpeed ZeRO, MLflow.",
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

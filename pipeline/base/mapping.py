@@ -26,6 +26,10 @@ MEMORY_ADVICE = (
 )
 
 
+CHECK_SECONDS = 1.0
+"""How often the driver looks whether Ray is still there."""
+
+
 class Failure(NamedTuple):
     """In place of a result: why the task was given up."""
 
@@ -65,13 +69,16 @@ class Mapping:
         """(place in `arguments`, result or Failure) as they end."""
         import ray
 
-        waiting = enumerate(arguments)
+        waiting, checked = enumerate(arguments), 0.0
         try:
             while self._fill(waiting):
                 if not self.under_way:  # all that is left waits for its turn
                     time.sleep(0.1)
                     continue
-                ended, _ = ray.wait(list(self.under_way), num_returns=1, timeout=1.0)
+                ended, _ = ray.wait(list(self.under_way), num_returns=1, timeout=CHECK_SECONDS)
+                if time.monotonic() - checked >= CHECK_SECONDS:
+                    _check_local_ray()
+                    checked = time.monotonic()
                 if ended and len(self.under_way) > 1:
                     ended, _ = ray.wait(list(self.under_way), num_returns=len(self.under_way), timeout=0)
                 for reference in ended:
@@ -151,8 +158,22 @@ def _get(reference: Any) -> Any:
     except OutOfMemoryError:
         raise _Gone("ended by Ray for want of memory") from None
     except LocalRayletDiedError:
-        raise Preempted(
-            "Ray has ended on this host: its raylet is gone. What is complete is kept; start the same command again."
-        ) from None
+        raise _ended("raylet") from None
     except RayError as error:
         raise _Gone(type(error).__name__) from None
+
+
+def _check_local_ray() -> None:
+    """Preempted where a part of the Ray that this process has started is gone: Ray itself waits for it a minute."""
+    from ray._private import worker
+
+    node = worker._global_node
+    dead = [name for name, _ in node.dead_processes()] if node is not None else []
+    if {"raylet", "gcs_server"} & set(dead):
+        raise _ended(", ".join(dead))
+
+
+def _ended(what: str) -> Preempted:
+    return Preempted(
+        f"Ray has ended on this host ({what} is gone). What is complete is kept; start the same command again."
+    )

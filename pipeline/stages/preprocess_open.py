@@ -48,6 +48,7 @@ def open_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Work:
         "format": FORMAT,
         "revision": inputs.revision,
         "before": inputs.before.corpus.sha256 if inputs.before is not None else None,
+        "tokenizer": inputs.codec.sha256 if inputs.codec is not None else None,
         "filters": filter_files(config),
         "config": config.to_dict(),
     }
@@ -88,6 +89,8 @@ def check_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> None:
         before = inputs.before.corpus.sha256 if inputs.before is not None else None
         if (job["revision"], job["before"]) != (inputs.revision, before):
             changes.append("another data set was to be extended")
+        if inputs.codec is not None and job["tokenizer"] not in (None, inputs.codec.sha256):
+            changes.append(f"the tokenizer {inputs.codec.origin} is another model")
         then, now = _settings_of(job["config"]), task_settings(config)
         for key in sorted(then.keys() | now.keys()):
             if then.get(key) != now.get(key):
