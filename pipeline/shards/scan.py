@@ -27,6 +27,11 @@ MOST_BYTES = 1 << 30
 FIELDS = ("ids.npy", "documents.npy", "meta.json")
 META = {"tokens", "first_document", "sources"}
 _NAME = re.compile(r"([A-Za-z0-9_-]+)-(\d{9,12})\.(ids\.npy|documents\.npy|meta\.json)")
+_NPY = re.compile(
+    rb"\x93NUMPY\x01\x00(..)\{'descr': '(<[ui][24])', 'fortran_order': False, 'shape': \((\d{1,9}),\), \} *\n",
+    re.DOTALL,
+)
+"""The header as NumPy writes it: read by itself it takes a tenth of np.load's time."""
 
 Seen = Callable[[int], object]
 """Told of bytes as they are read."""
@@ -202,6 +207,11 @@ def _block(split: str, number: int, at: int, members: dict[str, bytes]) -> ReadB
 
 
 def _array(data: bytes, kinds: tuple[str, ...], what: str) -> Array:
+    usual = _NPY.match(data)
+    if usual and int.from_bytes(usual[1], "little") == usual.end() - 10:
+        kind, size = usual[2].decode(), int(usual[3]) * int(usual[2][2:])
+        if kind in kinds and len(data) - usual.end() == size:
+            return np.frombuffer(data, kind, offset=usual.end())
     buffer = io.BytesIO(data)
     try:
         array = np.load(buffer, allow_pickle=False)
