@@ -169,12 +169,18 @@ class Build:
         documents = {split: found["documents"] for split, found in self.totals.splits.items()}
         fraction = self.config.corpus.validation_fraction
         for split, count in documents.items():
-            if split != VALIDATION and not count:
-                name = f" of corpus {split.removeprefix(f'{TRAIN}-')}" if split != TRAIN else ""
+            if split == VALIDATION or count:
+                continue
+            if split != TRAIN:
                 raise UserError(
-                    f"all {documents[VALIDATION]:,} documents{name} fell to the validation split, none is left to "
-                    f"train on. Lower corpus.validation_fraction (now {fraction:g}) or give more documents."
+                    f"no document of corpus {split.removeprefix(f'{TRAIN}-')} is left to train on: nothing valid was "
+                    "read, or its filters dropped everything, or all of it fell to the validation split. Mend its "
+                    "paths or filters, or leave it out, and start again with --fresh."
                 )
+            raise UserError(
+                f"all {documents[VALIDATION]:,} documents fell to the validation split, none is left to train on. "
+                f"Lower corpus.validation_fraction (now {fraction:g}) or give more documents."
+            )
         if not documents[VALIDATION] and fraction:
             trained = sum(documents.values())
             get_logger().warning(

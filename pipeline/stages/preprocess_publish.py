@@ -60,7 +60,7 @@ def publish(
         write_atomic(place, codec.model)
     facts = statistics(totals, codec, _frequencies(tokens, numbers, codec), corpus_shares(config, folder, manifest))
     write_json(folder.statistics, facts)
-    write_atomic(folder.report, render(facts, f"Data report: {folder.path.name}"))
+    write_atomic(folder.report, render(facts, f"Data report {manifest.corpus.sha256[:12]}"))
     read_pass = work.read if wants(config, inputs.revision).any else tokens
     older = read_json(inputs_path(folder, before.version))["files"] if before is not None else []
     write_inputs(folder, inputs.revision, _files_read(work, read_pass, inputs), totals, filter_files(config), older)
