@@ -27,9 +27,10 @@ from cluster.command import told
 from cluster.environment import REPOSITORY, environment_files, problems, read_environment
 from cluster.hostfile import Host, read_hostfile
 from cluster.remote import HostError, Session, at_once, open_sessions
-from pipeline.base.config import load_config
+from pipeline.base.config import RunConfig, load_config
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.storage import is_remote, is_url
 from pipeline.shards.manifest import all_shards, read_manifest
 
 COLUMNS = (
@@ -44,7 +45,7 @@ class Settings:
 
     run_dir: str
     data: str
-    """Folder of manifest.json."""
+    """Folder of manifest.json, or its URL."""
     config: str | None
     """The YAML file that every rank will read, if one is given."""
     port: int
@@ -55,6 +56,8 @@ class Settings:
     free_gb: float
     environment: Mapping[str, str] = field(default_factory=dict)
     """What the environment file passes on."""
+    store: bool = False
+    """Whether checkpoints go to a store: every host may then have a run_dir of its own."""
 
 
 class Preflight:
@@ -92,6 +95,11 @@ class Preflight:
         before = self.findings[name].get(finding.check)
         if before is None or not before.problem:
             self.findings[name][finding.check] = finding
+
+    def note_all(self, finding: Finding) -> None:
+        """The same for every host that answers."""
+        for session in self.sessions:
+            self.note(session.host.name, finding)
 
     def run(self) -> None:
         """All rounds."""
@@ -157,6 +165,8 @@ class Preflight:
 
     def share_folder(self) -> None:
         """A marker from this machine and from each host, seen by all."""
+        if self.settings.store:
+            return self.note_all(Finding("run_dir", "any"))
         folder, token = self.settings.run_dir, f".preflight-{uuid.uuid4().hex[:12]}"
         names = {host.name: f"{token}-{number}" for number, host in enumerate(self.hosts, 1)}
         own = f"{token}-0"
@@ -180,10 +190,10 @@ class Preflight:
     def compare_data(self) -> None:
         """The manifest and the shards' sizes, against this machine's; nothing to compare before preprocessing."""
         folder = self.settings.data
+        if is_url(folder):
+            return self.note_all(Finding("data", "a store's"))
         if not Path(folder, "manifest.json").is_file():
-            for session in self.sessions:
-                self.note(session.host.name, Finding("data", "none yet"))
-            return
+            return self.note_all(Finding("data", "none yet"))
         names = [entry.name for entry in all_shards(read_manifest(Path(folder, "manifest.json")))]
         here = probe.data(folder, names)
         for name, there in self.ask("data", folder=lambda host: folder, names=lambda host: names).items():
@@ -261,6 +271,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _data_folder(config: RunConfig) -> str:
+    data = RunFolder.with_data(config).data
+    return str(data) if is_remote(data) else os.path.abspath(data)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Reads the inputs, asks the hosts, reports."""
     hosts = read_hostfile(arguments.hostfile)
@@ -269,13 +284,14 @@ def run(arguments: argparse.Namespace) -> int:
     files = environment_files(os.environ, Path.home(), Path.cwd())
     settings = Settings(
         run_dir=os.path.abspath(config.run_dir),
-        data=str(RunFolder(Path(os.path.abspath(config.data.path or config.run_dir))).data),
+        data=_data_folder(config),
         config=os.path.abspath(arguments.config) if arguments.config else None,
         port=arguments.port,
         master_addr=arguments.master_addr,
         timeout=arguments.timeout,
         free_gb=arguments.free_gb,
         environment=read_environment(files),
+        store=config.store is not None,
     )
     with open_sessions(hosts, CONNECT_SECONDS, arguments.ssh_port) as sessions:
         preflight = Preflight(hosts, sessions, settings)

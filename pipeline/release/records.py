@@ -6,13 +6,14 @@ another network's figures. A damaged record is as good as none.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, sha256_file
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.storage import place_of, reading
 from pipeline.release.facts import FIRST_WEIGHTS, last_evaluation
 
 PAIRS = "evaluation-pairs.json"
@@ -114,10 +115,14 @@ def _digest(model: Path) -> str:
 
 def _corpus(folder: RunFolder, mark: dict[str, Any]) -> dict[str, Any] | None:
     """Statistics of the data that the network was trained on: this run's, or those of the run that data.path names."""
-    places = [folder, RunFolder(Path(_data_path(folder.config) or folder.path))]
-    for place in places:
-        if place.manifest.is_file() and sha256_file(place.manifest) == mark.get("data_manifest_sha256"):
-            return _read(place.statistics) or None
+    for path in (None, _data_path(folder.config)):
+        try:
+            place = RunFolder(folder.path, cast(Path, place_of(path))) if path else folder
+            with reading(place.data):
+                if place.manifest.is_file() and sha256_file(place.manifest) == mark.get("data_manifest_sha256"):
+                    return _read(place.statistics) or None
+        except UserError:  # a store that is away
+            continue
     return None
 
 

@@ -114,6 +114,14 @@ def test_a_folder_that_is_not_shared(look: Callable[..., str]) -> None:
     assert "beta (hosts:2): run_dir" in look(unseen)
 
 
+def test_beside_a_store_nothing_need_be_shared(look: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
+    def unseen(name: str, question: str, answer: dict[str, Any]) -> dict[str, Any]:
+        return {"error": "the folder does not exist there"} if (name, question) == ("beta", "mark") else answer
+
+    assert look(unseen, store=True, data="s3://bucket/run/data") == ""
+    assert "a store's" in capsys.readouterr().out
+
+
 def test_a_run_dir_that_cannot_be_made(look: Callable[..., str]) -> None:
     assert "this machine: run_dir /proc/none/here: it cannot be made" in look(run_dir="/proc/none/here")
 

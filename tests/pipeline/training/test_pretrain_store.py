@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.base.config import load_config
-from pipeline.base.files import read_json
+from pipeline.base.files import read_json, write_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import place_of, upload
 from pipeline.command import main
@@ -34,6 +34,7 @@ class StoreShop(Workshop):
         shutil.rmtree(folder / "data")
         sizes = {"tokens": 4_000, "vocab_size": VOCABULARY, "block_tokens": 128, "shard_blocks": 2}
         make_dataset(folder / "data", **sizes, tokenizer=make_tokenizer())
+        write_json(folder / "data" / "data" / "statistics.json", {"documents": 98_765, "characters": 5, "tokens": 4})
         self.url = url
         for file in (folder / "data").rglob("*"):
             if file.is_file():
@@ -93,6 +94,7 @@ def test_a_run_beside_a_store(
 
     assert main("export", moved) == 0
     assert read_json(tmp_path / "there-cut" / "export" / "export.json")["checkpoint"] == "step-00000020"
+    assert "98,765" in (tmp_path / "there-cut" / "export" / "discriminator" / "README.md").read_text()
     assert main("evaluate", moved) == 0
     assert read_json(tmp_path / "there-cut" / "evaluation.json")["checkpoint"] == "step-00000020"
     later = shop.arguments("later", f"init.checkpoint={s3.url}/runs/cut", "train.steps=2")
