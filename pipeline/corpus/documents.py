@@ -25,6 +25,8 @@ TRAIN, VALIDATION = "train", "validation"
 SPLITS = (TRAIN, VALIDATION)
 BATCH_CHARACTERS, BATCH_RECORDS = 1 << 20, 512
 """Documents are compared with evaluation files in batches."""
+DAMAGE = ("damaged", "truncated")
+"""How the reasons begin that stand for the rest of a file."""
 EXAMPLES = 5
 EXAMPLE_CHARACTERS = 200
 EMPTIED, CONTAMINATION = "cleaning", "decontaminate"
@@ -77,9 +79,9 @@ class FilterCount:
 class ReadReport:
     """What one task found; plain JSON values in all fields.
 
-    lines: those that begin in each span; spans: [documents, characters, dropped] of each; digests: of the bytes of
-    each; digest: over the kept documents, in order; scripts: letters of a sample, by script; contamination:
-    {evaluation file: {"dropped", "cut"}}.
+    lines: those that begin in each span; spans: [documents, characters, dropped, ends of damage] of each; digests: of
+    the bytes of each; digest: over the kept documents, in order; scripts: letters of a sample, by script;
+    contamination: {evaluation file: {"dropped", "cut"}}.
     """
 
     kept: int = 0
@@ -124,14 +126,14 @@ class TaskDocuments:
         self.cleaner, self.contamination = cleaner, contamination
         self.changes = cleaner.active or contamination is not None
         self.report = ReadReport()
-        self.dropped = 0
+        self.dropped = self.damage = 0
 
     def __iter__(self) -> Iterator[Document]:
         report, kept, scripts = self.report, hashlib.sha256(), Counter[str]()
         before = Counter(self.cleaner.edits), Counter(self.cleaner.languages)
         for number, span in enumerate(self.task.spans):
             tally, documents, characters = Tally(), 0, 0
-            self.dropped = 0
+            self.dropped = self.damage = 0
             for record, text in self._kept(number, tally):
                 data = text.encode()
                 digest = data_digest(data)
@@ -142,7 +144,7 @@ class TaskDocuments:
                 report.text_bytes += record.size
                 yield Document(text, data, digest, number, record.line)
             report.lines.append(tally.lines)
-            report.spans.append([documents, characters, self.dropped])
+            report.spans.append([documents, characters, self.dropped, self.damage])
             report.digests.append(span_digest(span))
             report.kept += documents
             report.characters += characters
@@ -201,6 +203,7 @@ class TaskDocuments:
         kind = str(record.reason).partition(": ")[0]
         self.report.reasons[kind] = self.report.reasons.get(kind, 0) + 1
         self.report.bad += 1
+        self.damage += kind.startswith(DAMAGE)
         self.dropped += 1
 
     def _field(self) -> str:

@@ -14,14 +14,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from pipeline.base.errors import UserError
+from pipeline.base.log import get_logger
 from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_of
 from pipeline.base.stores.faults import StoreAway
 from pipeline.corpus.urls import Found, find_urls, is_passed_over
 
+SHOWN = 3
 KINDS = (".txt", ".jsonl", ".parquet", ".arrow", ".warc", ".wet", ".xml")
 PACKINGS = (".gz", ".zst", ".bz2")
 _PART = re.compile(r"\.xml-p\d+p\d+(?=\.|$)")
 """As the parts of Wikipedia's dumps are named, by their pages: pages-articles1.xml-p1p41242.bz2."""
+_UNREAD = (".xz", ".lz4", ".lzma", ".br", ".7z", ".zip", ".z", ".sz", ".snappy", ".lzo", ".rar")
+"""Other ways to compress: such a file of ours is not passed over, which would lose it without a word."""
 WANTED = ".txt, .jsonl, .parquet, .arrow, .warc, .wet or .xml, each also .gz, .zst or .bz2"
 
 
@@ -56,6 +60,21 @@ def kind_of(path: str) -> tuple[str, str] | None:
     return (kind, packing) if kind in KINDS else None
 
 
+class _Kinds:
+    """kind_of, that notes which files it has passed over although they seem to be meant: a.jsonl.xz, a.jsonl.part."""
+
+    def __init__(self) -> None:
+        self.unread: list[str] = []
+        self.others: list[str] = []
+
+    def __call__(self, path: str) -> tuple[str, str] | None:
+        kind = kind_of(path)
+        stem, suffix = os.path.splitext(path.lower())
+        if kind is None and kind_of(stem) is not None:
+            (self.unread if suffix in _UNREAD else self.others).append(path)
+        return kind
+
+
 def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
     """All input files in reading order. UserError for what is missing, empty or unreadable.
 
@@ -64,9 +83,10 @@ def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
     """
     found: dict[str, InputFile] = {}
     problems: list[str] = []
+    kinds = _Kinds()
     for entry in paths:
         try:
-            files, root = _entry_files(entry)
+            files, root = _entry_files(entry, kinds)
         except StoreAway:  # the next entry would be waited for as long
             raise
         except UserError as error:
@@ -77,6 +97,13 @@ def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
             place = file.place if is_url(file.path) else os.path.realpath(file.path)
             if not any(place == folder or _is_below(place, folder) for folder in passed_over):
                 found.setdefault(place, file)
+    if kinds.unread:
+        problems.append(
+            f"{_some(kinds.unread)}: compressed in a way that is not read; {', '.join(PACKINGS)} are. Convert what is "
+            "meant, and move away what is not."
+        )
+    if kinds.others:
+        get_logger().warning(f"passed over, by the ends of their names: {_some(kinds.others)}")
     if problems:
         raise UserError("corpus.paths:\n  " + "\n  ".join(problems))
     if not found:
@@ -84,25 +111,30 @@ def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
     return list(found.values())
 
 
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
 def _is_below(place: str, folder: str) -> bool:
     return place.startswith(folder.rstrip("/") + "/")
 
 
-def _entry_files(entry: str) -> tuple[list[InputFile], str]:
+def _entry_files(entry: str, kinds: _Kinds) -> tuple[list[InputFile], str]:
     """The files of one entry, and the path or URL that all of it lies in."""
     place = place_of(entry)
     if is_remote(place):
-        files = [_found_file(found) for found in find_urls(place, kind_of, WANTED)]
+        files = [_found_file(found) for found in find_urls(place, kinds, WANTED)]
         parts = str(place).split("/")
         first = next((index for index, part in enumerate(parts) if glob.has_magic(part)), len(parts))
         return files, "/".join(parts[:first])
     path = str(place) if is_url(entry) else os.path.expanduser(entry)
-    return _local_files(entry, path), os.path.realpath(_fixed_part(path))
+    return _local_files(entry, path, kinds), os.path.realpath(_fixed_part(path))
 
 
-def _local_files(entry: str, path: str) -> list[InputFile]:
+def _local_files(entry: str, path: str, kinds: _Kinds) -> list[InputFile]:
     if os.path.isdir(path):
-        files = _folder_files(path, path)
+        files = _folder_files(path, path, kinds)
         if not files:
             raise UserError(f"the folder {entry} holds no file that is {WANTED}. Mend the path or fill the folder.")
         return files
@@ -112,10 +144,10 @@ def _local_files(entry: str, path: str) -> list[InputFile]:
         return [_input_file(path, os.path.basename(path))]
     if not glob.has_magic(path):
         raise UserError(f"{entry} does not exist (looked in {Path.cwd()}). Mend the path.")
-    return _glob_files(entry, path)
+    return _glob_files(entry, path, kinds)
 
 
-def _glob_files(entry: str, pattern: str) -> list[InputFile]:
+def _glob_files(entry: str, pattern: str, kinds: _Kinds) -> list[InputFile]:
     matches = sorted(glob.glob(pattern, recursive=True))
     if not matches:
         raise UserError(f"the glob {entry} matches nothing (looked in {Path.cwd()}). Mend the pattern.")
@@ -123,15 +155,15 @@ def _glob_files(entry: str, pattern: str) -> list[InputFile]:
     files = []
     for match in matches:
         if os.path.isdir(match):
-            files += _folder_files(match, base) if "**" not in pattern else []
-        elif kind_of(match) is not None:
+            files += _folder_files(match, base, kinds) if "**" not in pattern else []
+        elif kinds(match) is not None:
             files.append(_input_file(match, os.path.relpath(match, base)))
     if not files:
         raise UserError(f"the glob {entry} matches {len(matches)} paths, but no file that is {WANTED}.")
     return files
 
 
-def _folder_files(folder: str, base: str) -> list[InputFile]:
+def _folder_files(folder: str, base: str, kinds: _Kinds) -> list[InputFile]:
     """Links to folders are followed, each folder once, so that a link to one above does not lead in a circle."""
     paths = []
     seen = {os.path.realpath(folder)}
@@ -143,7 +175,7 @@ def _folder_files(folder: str, base: str) -> list[InputFile]:
             if place not in seen:
                 seen.add(place)
                 folders.append(name)
-        paths += [os.path.join(parent, name) for name in names if not is_passed_over(name) and kind_of(name)]
+        paths += [path for name in names if not is_passed_over(name) and kinds(path := os.path.join(parent, name))]
     return [_input_file(path, os.path.relpath(path, base)) for path in sorted(paths)]
 
 

@@ -59,8 +59,9 @@ class BadCount:
 
     def __init__(self) -> None:
         self.kept = self.bad = self.dropped = 0
-        self.bytes = self.failed_bytes = 0
-        self.failures: list[str] = []
+        self.bytes = self.lost_bytes = 0
+        self.lost: list[str] = []
+        """Ranges of input of which nothing was got."""
         self.reasons: Counter[str] = Counter()
 
     def add(self, task: Task, report: ReadReport) -> None:
@@ -71,21 +72,21 @@ class BadCount:
         self.bytes += task.weight
         self.reasons.update(report.reasons)
         if report.aside:
-            self.failed_bytes += task.weight
-            self.failures += [f"{task.source}: {report.aside}"][: SHOWN - len(self.failures)]
+            self._lose(task.weight, f"{task.source}: {report.aside}")
+            return
+        for span, (documents, _, dropped, damage) in zip(task.spans, report.spans, strict=True):
+            if damage and documents == dropped - damage == 0:
+                self._lose(span.weight, f"{span.source}: damaged from its beginning")
+
+    def _lose(self, weight: int, told: str) -> None:
+        self.lost_bytes += weight
+        self.lost += [told][: SHOWN - len(self.lost)]
 
     def check(self, most: float, quarantine: Path, paths: Sequence[str]) -> None:
         """UserError when no document is left, or a larger share of the records or of the bytes than `most` is bad."""
         records = self.kept + self.bad + self.dropped
-        if self.failed_bytes > most * self.bytes:
-            listed = "\n  ".join(["", *self.failures])
-            raise UserError(
-                f"tasks over {self.failed_bytes / self.bytes:.2%} of the input's bytes failed again and again, more "
-                f"than corpus.max_bad_fraction {most:g}. Their ranges are listed in {quarantine}:{listed}\n"
-                "Mend the files, or raise corpus.max_bad_fraction to go on without these ranges."
-            )
         if self.kept and self.bad <= most * records:
-            return
+            return self._check_lost(most, quarantine)
         lines = [f"  {count:,} x {reason}" for reason, count in self.reasons.most_common(5)]
         lines += [f"  such as {entry['file']}:{entry['line']}: {entry['reason']}" for entry in _first(quarantine)]
         listed = "\n".join(["", *lines])
@@ -105,6 +106,17 @@ class BadCount:
         raise UserError(
             f"no valid document in corpus.paths ({', '.join(paths)}): {told}\n"
             "Check corpus.paths and corpus.text_field; a document needs at least one visible character."
+        )
+
+    def _check_lost(self, most: float, quarantine: Path) -> None:
+        """Few records may be bad and much be lost all the same: a damaged archive is one record."""
+        if self.lost_bytes <= most * self.bytes:
+            return
+        listed = "\n  ".join(["", *self.lost])
+        raise UserError(
+            f"of {self.lost_bytes / self.bytes:.2%} of the input's bytes nothing was got, more than "
+            f"corpus.max_bad_fraction {most:g}: damaged files, or tasks that failed again and again. All are listed in "
+            f"{quarantine}:{listed}\nMend the files, or raise corpus.max_bad_fraction to go on without them."
         )
 
 

@@ -126,7 +126,7 @@ def task_texts(work: Work, number: int) -> Iterator[str]:
 def give_up_task(work: Work, made: Pass, number: int, sha256: str | None, reason: str) -> None:
     """Leaves an empty result, marked as finished, for a task that failed again and again."""
     task = work.tasks.task(number)
-    empty = [[0, 0, 0] for _ in task.spans]
+    empty = [[0, 0, 0, 0] for _ in task.spans]
     read = ReadReport(spans=empty, lines=[0] * len(empty), digests=[""] * len(empty), aside=reason)
     with made.making(number) as (folder, report):
         (folder / "bad").touch()

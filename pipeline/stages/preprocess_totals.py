@@ -48,7 +48,7 @@ class Totals:
         self.sums.update(kept=report.kept, bad=report.bad, characters=report.characters, text_bytes=report.text_bytes)
         for name in ("reasons", "scripts", "edits", "languages"):
             self.count(name).update(getattr(report, name))
-        for span, (documents, characters, dropped) in zip(task.spans, report.spans, strict=False):
+        for span, (documents, characters, dropped, _) in zip(task.spans, report.spans, strict=False):
             self.add_input(span.file.name, documents=documents, characters=characters, dropped=dropped)
         for file, counts in report.contamination.items():
             self.contamination.setdefault(file, Counter()).update(counts)

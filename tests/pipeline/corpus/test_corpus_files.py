@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.base.errors import UserError
-from pipeline.corpus.files import find_files
+from pipeline.corpus.documents import ReadReport
+from pipeline.corpus.files import InputFile, find_files
+from pipeline.corpus.quarantine import BadCount
+from pipeline.corpus.tasks import Span, Task
 
 
 @pytest.fixture
@@ -88,3 +91,31 @@ def test_the_runs_own_files_are_no_corpus_but_a_corpus_may_lie_below_run_dir(tmp
         assert [file.name for file in find_files([str(tmp_path / entry)], run_dir)] == ["a.txt"]
     with pytest.raises(UserError, match="no file outside run_dir"):
         find_files([str(run_dir)], run_dir)
+
+
+def test_what_seems_to_be_meant_is_not_passed_over_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a"}\n')
+    (tmp_path / "b.jsonl.part").write_text('{"text": "half')
+    (tmp_path / "notes.md").touch()
+    with caplog.at_level("WARNING"):
+        assert [file.name for file in find_files([str(tmp_path)])] == ["a.jsonl"]
+    assert "b.jsonl.part" in caplog.text
+    assert "notes.md" not in caplog.text
+    (tmp_path / "c.jsonl.xz").touch()
+    with pytest.raises(UserError, match=r"c\.jsonl\.xz: compressed in a way that is not read; \.gz, \.zst, \.bz2 are"):
+        find_files([str(tmp_path)])
+
+
+def test_damaged_archives_count_by_their_bytes(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.jsonl.gz" for number in range(4)]
+    files = [InputFile(str(path), path.name, ".jsonl", ".gz", 100, "", "/") for path in paths]
+    count = BadCount()
+    for number, file in enumerate(files):
+        lost = number == 2
+        read = ReadReport(kept=0 if lost else 1000, bad=int(lost), spans=[[0, 0, 1, 1] if lost else [1000, 9, 0, 0]])
+        count.add(Task((Span(file, 0, None, 100),)), read)
+    with pytest.raises(UserError, match=r"of 25\.00% of the input's bytes nothing was got(.|\n)*2\.jsonl\.gz: damaged"):
+        count.check(0.01, tmp_path / "quarantine.jsonl", ["x"])
+    count.check(0.3, tmp_path / "quarantine.jsonl", ["x"])

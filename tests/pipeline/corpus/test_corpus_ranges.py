@@ -90,7 +90,7 @@ def test_plan_does_not_exceed_the_task_size(tmp_path: Path) -> None:
     for number in range(30):
         (tmp_path / f"{number:02d}.txt").write_bytes(b"x" * number * 10)
     (tmp_path / "big.jsonl").write_bytes(b"{}\n" * 500)
-    tasks = plan_tasks(find_files([str(tmp_path)]), 400)
+    tasks = list(plan_tasks(find_files([str(tmp_path)]), 400))
     assert all(task.weight <= 400 for task in tasks)
     assert sum(task.weight for task in tasks) == sum(range(30)) * 10 + 1500
     names = [span.file.name for task in tasks for span in task.spans]
@@ -100,4 +100,4 @@ def test_plan_does_not_exceed_the_task_size(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
 def test_empty_file_gives_no_task(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a{suffix}").touch()
-    assert plan_tasks(find_files([str(tmp_path)]), 100) == []
+    assert list(plan_tasks(find_files([str(tmp_path)]), 100)) == []
