@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from pipeline.corpus.files import kind_of
+from pipeline.corpus.files import find_files, kind_of
 from tests.pipeline.corpus.reading import LIMIT, read_file, reasons_of, texts_of
 
 HEAD = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/" version="0.11" xml:lang="de">
@@ -210,3 +210,10 @@ def test_broken_bytes_never_give_a_wrong_kind_of_error(tmp_path: Path, name: str
 )
 def test_names(name: str, kind: tuple[str, str] | None) -> None:
     assert kind_of(name) == kind
+
+
+def test_the_index_beside_a_dump_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "dewiki-pages-articles-multistream.xml.bz2").write_bytes(many_streams(PAGES[:3]))
+    (tmp_path / "dewiki-pages-articles-multistream-index.txt.bz2").write_bytes(bz2.compress(b"566:7:Title\n"))
+    (found,) = find_files([str(tmp_path)])
+    assert found.kind == ".xml"
