@@ -2,7 +2,7 @@
 
 Never from the number of workers: the same input gives the same tasks everywhere, and their order is the order of the
 documents. A plain text file of any size is cut into ranges; small files share a task; a compressed file is one span,
-because it cannot be entered in the middle.
+because it cannot be entered in the middle, but for a dump in bzip2, whose streams can be.
 """
 
 import hashlib
