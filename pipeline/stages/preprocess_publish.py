@@ -3,14 +3,16 @@
 Until data/manifest.json is replaced, the older revision is the data set; the new one's files are all beside it.
 """
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.base.files import is_aside, read_json, remove_tree, write_atomic, write_json
+from pipeline.base.files import is_aside, is_remote, read_json, remove_tree, write_atomic, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile
@@ -71,7 +73,7 @@ def publish(
 
 
 def clear_work(folder: RunFolder, manifest: Manifest) -> None:
-    """Removes the scratch folder, and files among the shards that no revision names."""
+    """Removes the scratch folder, files among the shards that no revision names, and what kills left half-written."""
     named = {entry.name for entry in all_shards(manifest)}
     for number in range(1, manifest.version):
         older = folder.data / "manifests" / f"{number:06d}.json"
@@ -80,9 +82,20 @@ def clear_work(folder: RunFolder, manifest: Manifest) -> None:
     for split in manifest.splits:
         place = folder.data / split
         for path in sorted(place.iterdir()) if place.is_dir() else ():
-            if is_aside(path.name) or (path.suffix == ".tar" and f"{split}/{path.name}" not in named):
+            if path.suffix == ".tar" and f"{split}/{path.name}" not in named:
                 path.unlink()
+    for place in (folder.data, folder.kept / "tokenizer"):
+        if not is_remote(place):  # in a store nothing is there before it is whole
+            _clear_asides(place)
     remove_tree(folder.data / ".work")
+
+
+def _clear_asides(folder: Path) -> None:
+    for above, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name != ".work"]
+        for name in filter(is_aside, [*folders, *files]):
+            path = Path(above) / name
+            path.unlink() if name in files else remove_tree(path)
 
 
 def corpus_shares(config: RunConfig, folder: RunFolder, manifest: Manifest) -> list[dict[str, Any]]:
