@@ -18,12 +18,15 @@ from pipeline.duplicates.exact import group_bucket, map_documents
 from pipeline.duplicates.index import open_indexes
 from pipeline.duplicates.near import find_near, near_notes
 from pipeline.duplicates.passes import discard, run_pass
-from pipeline.duplicates.plan import Job, make_plan, table_path
+from pipeline.duplicates.plan import Job, Plan, make_plan, table_path
 from pipeline.duplicates.repeats import cut_paragraphs, group_paragraphs, map_paragraphs
 from pipeline.duplicates.tables import read_notes
 
 Place = tuple[int, int]
 """Task, and document in the task; (-1, number) for a document of an index."""
+
+_UNTIL_DONE = ("counts", "same-here", "same-found", "groups", "paragraphs-here", "paragraphs-found")
+"""Files from which a run that was killed counts again."""
 
 
 @dataclass
@@ -64,6 +67,7 @@ def find_duplicates(
     done = out / "totals.json"
     if not done.exists():
         write_json(done, asdict(_find(job, workers)))
+    discard(job, *_UNTIL_DONE)
     values = read_json(done)
     values["examples"] = {
         kind: [(tuple(dropped), tuple(kept)) for dropped, kept in pairs] for kind, pairs in values["examples"].items()
@@ -93,23 +97,20 @@ def _find(job: Job, workers: Workers) -> DuplicateTotals:
             totals.near += notes["near"]["dropped"]
             for kind in ("exact", "near"):
                 _show(totals, kind, notes[kind]["examples"])
-        discard(job, "same-here", "same-found", "groups")
     if job.config.paragraphs:
-        _find_paragraphs(job, workers, plan.units, plan.paragraph_units, totals)
+        _find_paragraphs(job, plan, workers, totals)
     return totals
 
 
-def _find_paragraphs(job: Job, workers: Workers, units: int, paragraph_units: int, totals: DuplicateTotals) -> None:
-    plan_buckets = make_plan(job, workers).buckets["paragraphs"]
+def _find_paragraphs(job: Job, plan: Plan, workers: Workers, totals: DuplicateTotals) -> None:
     if not (job.out / "paragraphs-found.done").exists():
-        run_pass(job, workers, "paragraphs", map_paragraphs, paragraph_units)
-        run_pass(job, workers, "paragraphs-found", group_paragraphs, plan_buckets)
+        run_pass(job, workers, "paragraphs", map_paragraphs, plan.paragraph_units)
+        run_pass(job, workers, "paragraphs-found", group_paragraphs, plan.buckets["paragraphs"])
     discard(job, "paragraphs")
-    for notes in workers.map_ordered(cut_paragraphs, ((job, unit) for unit in range(units))):
+    for notes in workers.map_ordered(cut_paragraphs, ((job, unit) for unit in range(plan.units))):
         totals.paragraphs += notes["cut"]
         totals.characters += notes["characters"]
         _show(totals, "paragraphs", notes["examples"])
-    discard(job, "paragraphs-here", "paragraphs-found")
 
 
 def _show(totals: DuplicateTotals, kind: str, examples: list[Any]) -> None:

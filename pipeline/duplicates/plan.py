@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.base.duplicates_sections import DeduplicateConfig
 from pipeline.base.files import complete_file, read_json, write_json
 from pipeline.base.workers import Workers
-from pipeline.duplicates.keys import read_counts, read_rows
+from pipeline.duplicates.keys import read_counts, read_rows, row_type
 from pipeline.duplicates.shingles import Places
 from pipeline.duplicates.signatures import rows_per_band
 from pipeline.duplicates.tables import Rows, read_part, write_table
@@ -123,8 +123,9 @@ def pieces(starts: Places, first: int, stop: int) -> Iterator[tuple[int, int, in
 
 def read_keys(job: Job, starts: Places, kind: str, first: int, stop: int) -> Rows:
     """Rows [first, stop) of one kind over all sources."""
-    found = [read_rows(job.folder(source), kind, job.config, *part) for source, *part in pieces(starts, first, stop)]
-    return np.concatenate(found)
+    parts = pieces(starts, first, stop)
+    found = [read_rows(job.folder(source), kind, job.config, start, end) for source, start, end in parts]
+    return concatenated(found, row_type(kind, job.config))
 
 
 def make_plan(job: Job, workers: Workers) -> Plan:

@@ -135,9 +135,12 @@ def _windows(text: str) -> Iterator[tuple[int, Hashes, Kinds, Places]]:
 
 def _token_starts(kinds: Kinds) -> Places:
     """A token begins at a letter after none, and at each character that stands alone or follows such a one."""
-    inside = kinds != SEPARATOR
-    begins = inside.copy()
-    begins[1:] &= ~inside[:-1] | (kinds[1:] > MARK) | ((kinds[:-1] > MARK) & (kinds[1:] != MARK))
+    inside, marks = kinds != SEPARATOR, kinds == MARK
+    begins, before = inside.copy(), kinds[:-1]
+    if marks.any():  # a mark belongs to what it follows
+        owners = np.maximum.accumulate(np.where(marks, 0, np.arange(len(kinds))))
+        before = kinds[owners[:-1]]
+    begins[1:] &= ~inside[:-1] | (kinds[1:] > MARK) | ((before > MARK) & ~marks[1:])
     return np.flatnonzero(begins)
 
 
