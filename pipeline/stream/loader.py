@@ -18,7 +18,7 @@ import numpy as np
 
 from pipeline.base.errors import UserError
 from pipeline.base.sections import DataConfig
-from pipeline.base.storage import is_remote
+from pipeline.base.storage import is_remote, reading
 from pipeline.shards.manifest import manifest_path, read_manifest
 from pipeline.stream.ahead import Ahead
 from pipeline.stream.cache import open_cache
@@ -84,8 +84,9 @@ class TokenStream:
         shuffle: bool = True,
         shares: Shares | None = None,
     ) -> None:
-        path = manifest_path(folder, settings.revision)
-        self.folder, self.manifest = folder, read_manifest(path)
+        with reading(folder):
+            path = manifest_path(folder, settings.revision)
+            self.folder, self.manifest = folder, read_manifest(path)
         self.settings, self.seed, self.shuffle = settings, seed, shuffle
         self._cache = open_cache(settings) if is_remote(folder) else None
         self.content = content_length(settings.sequence_length, settings.segments)

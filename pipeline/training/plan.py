@@ -16,7 +16,7 @@ from pipeline.training.engine_config import check_zero_block, deepspeed_config, 
 from pipeline.training.initial import initial_objective, is_continued, told
 from pipeline.training.origin import Origin, find_origin, training_stream
 from pipeline.training.precision import make_objective
-from pipeline.training.resume import check_same_data, check_unchanged
+from pipeline.training.resume import check_place, check_same_data, check_unchanged
 from pipeline.training.schedule import odd_warmup
 
 GIB = 2**30
@@ -106,8 +106,10 @@ def _rates_told(config: RunConfig) -> str:
 
 def _starting_point(config: RunConfig, origin: Origin) -> str:
     """Where the run would go on; UserError where its checkpoint does not fit the config or the data."""
-    checkpoint = newest_whole(RunFolder.of(config), open_cache(config.data), kinds=())
+    folder = RunFolder.of(config)
+    checkpoint = newest_whole(folder, open_cache(config.data), kinds=())
     if checkpoint is None:
+        check_place(folder)
         return "from given weights" if is_continued(config) else "from the start"
     state, _ = read_state(checkpoint)
     check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin)

@@ -2,16 +2,18 @@
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import UserError
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.storage import is_remote
+from pipeline.base.storage import is_remote, place_of, reading
 from pipeline.shards.manifest import find_revision
 from pipeline.stream.cache import Cache
 from pipeline.training.checkpoint import (
     TrainState,
+    is_marked,
+    list_checkpoints,
     load_tensors,
     local_checkpoint,
     newest_whole,
@@ -60,11 +62,28 @@ def find_resume_point(folder: RunFolder, ranks: Ranks, cache: Cache) -> Path | N
     with ranks.together():
         if ranks.rank == 0:
             found = newest_whole(folder, cache)
+            if found is None:
+                check_place(folder)
     name = ranks.from_first(found.name if found else None)
     if name is None or not is_remote(folder.checkpoints):
         return folder.checkpoints / name if name else None
     with ranks.together():
         return found or local_checkpoint(folder.checkpoints / name, cache)
+
+
+def check_place(folder: RunFolder) -> None:
+    """For a run without a checkpoint: UserError where it has kept some elsewhere, in run_dir or another store."""
+    try:
+        before = read_config_values(folder.path).get("store")
+    except UserError:
+        before = None
+    stores = [None, *([cast(Path, place_of(before))] if isinstance(before, str) else [])]
+    for other in (RunFolder(folder.path, store) for store in stores if store != folder.store):
+        if any(is_marked(path) for path in list_checkpoints(other)):
+            raise UserError(
+                f"there is no checkpoint in {folder.checkpoints}, but there are in {other.checkpoints}. Set store as "
+                "it was, or copy them; or set another run_dir for a new run."
+            )
 
 
 def check_unchanged(path: Path, config: RunConfig, state: TrainState) -> None:
@@ -96,7 +115,8 @@ def check_same_data(path: Path, manifest: dict[str, Any], origin: Origin) -> Non
         if then == now:
             continue
         way = f"Put the {what} back (data.path)"
-        older = find_revision(origin.folder.data, str(then)) if what == "data" else None
+        with reading(origin.folder.data):
+            older = find_revision(origin.folder.data, str(then)) if what == "data" else None
         if older is not None:
             way = f"It is revision {older} of {origin.folder.data}: set data.revision={older} to go on with it"
         raise UserError(

@@ -33,6 +33,7 @@ from pipeline.training.checkpoint import (
     upload_checkpoint,
     write_manifest,
 )
+from pipeline.training.resume import check_place
 from pipeline.training.save import _aside
 from tests.s3_server import S3Server
 
@@ -187,6 +188,22 @@ def test_pruning_removes_older_ones_and_half_uploads(
     monkeypatch.setattr(module, "remove_tree", refuse)
     prune(folder, 1)
     assert "older checkpoints stay: cannot write it: access denied" in warnings.text
+
+
+def test_a_run_whose_checkpoints_are_elsewhere_does_not_start_over(folder: RunFolder, s3: S3Server) -> None:
+    local, other = RunFolder(folder.path), RunFolder(folder.path, place_of(f"{s3.url}/runs/y"))  # type: ignore[arg-type]
+    for place in (folder, local, other):
+        check_place(place)
+    write(folder, 4)
+    check_place(local)  # nothing says that this run had a store
+    (folder.path / "config.yaml").write_text(dump_config(RunConfig(store=str(folder.store))))
+    for place in (local, other):
+        with pytest.raises(UserError, match=rf"there are in {folder.store}/checkpoints"):
+            check_place(place)
+    check_place(folder)
+    write(local, 4)
+    with pytest.raises(UserError, match=rf"there are in {folder.path}/checkpoints"):
+        check_place(folder)
 
 
 def test_upload_checkpoint_writes_the_mark_last(
