@@ -13,13 +13,12 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from model.config import UNK_ID
 from pipeline.base.cleaning_sections import CleanConfig
-from pipeline.base.config import RunConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
 from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, document_of, split_of
@@ -29,9 +28,12 @@ from pipeline.duplicates.drops import read_drops
 from pipeline.duplicates.keys import KeyWriter
 from pipeline.duplicates.paragraphs import apply_paragraphs
 from pipeline.shards.block import token_dtype
-from pipeline.stages.preprocess_work import Pass, Work, opened
+from pipeline.stages.preprocess_work import Pass, TaskConfig, Work, opened
 from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.reading import load_codec
+
+if TYPE_CHECKING:
+    from pipeline.base.config import RunConfig
 
 BATCH_CHARACTERS = 1 << 20
 BATCH_DOCUMENTS = 4096
@@ -71,7 +73,7 @@ class Wants:
         return self.sample or self.keys
 
 
-def wants(config: RunConfig, revision: int) -> Wants:
+def wants(config: "TaskConfig | RunConfig", revision: int) -> Wants:
     """By the config; a later revision keeps the tokenizer of the first."""
     corpus = config.corpus
     keys = corpus.deduplicate.active

@@ -15,14 +15,30 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
-from pipeline.base.config import RunConfig, config_from_dict
+from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import complete_folder, read_json, sha256_file, write_json
+from pipeline.base.sections import TokenizerConfig
 from pipeline.base.storage import place_of
 from pipeline.corpus.worklist import WorkList
 
 FORMAT = 3
 """Raised whenever the code gives other results for the same input."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """The part of a run's config that tasks read; that alone, so that workers do not load torch for the rest."""
+
+    seed: int
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "TaskConfig":
+        """From the values of a run's config."""
+        corpus, tokenizer = CorpusConfig(**values["corpus"]), TokenizerConfig(**values["tokenizer"])
+        return cls(int(values["seed"]), corpus, tokenizer)
 
 
 @dataclass(frozen=True)
@@ -75,14 +91,14 @@ class Pass:
 
 
 class Work:
-    """The scratch folder of one run. `config` is that of the run which made it, `revision` that of the data set."""
+    """The scratch folder of one run. `config` is of the run which made it, `revision` that of the data set."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         job = read_json(path / "job.json")
         self.id = str(job["id"])
         self.revision = int(job["revision"])
-        self.config: RunConfig = config_from_dict(job["config"], str(path / "job.json"))
+        self.config = TaskConfig.of(job["config"])
         self.tasks = WorkList(path)
 
     @property
