@@ -69,11 +69,11 @@ class Kill:
 
 @dataclass
 class Outcome:
-    """What a kill led to; seconds until the run ended, or until the next task of one that went on."""
+    """What a kill led to; code: that of the run, None where it went on; seconds: until it ended."""
 
     kill: Kill
     code: int | None
-    seconds: float
+    seconds: float | None
 
 
 @dataclass
@@ -287,7 +287,8 @@ def follow(trial: Trial, child: "subprocess.Popen[bytes]", kill: Kill) -> Outcom
             end_all(child.pid)
             sys.exit(f"{trial.end_of_log()}\nthe run hangs after {kill}")
         time.sleep(0.05)
-    return Outcome(kill, child.poll(), time.monotonic() - began)
+    code = child.poll()
+    return Outcome(kill, code, None if code is None else time.monotonic() - began)
 
 
 def contents(run_dir: Path) -> dict[str, str]:
@@ -314,20 +315,21 @@ def compare(trial: Trial, undisturbed: Trial) -> tuple[int, list[str]]:
 def print_outcome(number: int, outcome: Outcome) -> None:
     """A line as the run goes on."""
     kill = outcome.kill
-    end = "went on" if outcome.code is None else f"exit code {outcome.code}"
-    print(f"{number:3d} {kill.kind:7s} {kill.phase:10s} {end} after {outcome.seconds:.1f} s", flush=True)
+    end = "went on" if outcome.seconds is None else f"exit code {outcome.code} after {outcome.seconds:.1f} s"
+    print(f"{number:3d} {kill.kind:7s} {kill.phase:10s} {end}", flush=True)
 
 
 def print_table(outcomes: Sequence[Outcome]) -> None:
     """Kills by kind, what the runs ended with, and when."""
-    print("\n| killed | kills | exit codes | seconds, median | seconds, most |\n|---|---|---|---|---|")
+    print("\n| killed | kills | exit codes | seconds to the end, median | most |\n|---|---|---|---|---|")
     for kind in KINDS:
         ours = [outcome for outcome in outcomes if outcome.kill.kind == kind]
         if ours:
             codes = Counter("goes on" if outcome.code is None else str(outcome.code) for outcome in ours)
             told = ", ".join(f"{code} ({number})" for code, number in codes.most_common())
-            seconds = [outcome.seconds for outcome in ours]
-            print(f"| {kind} | {len(ours)} | {told} | {statistics.median(seconds):.1f} | {max(seconds):.1f} |")
+            seconds = [outcome.seconds for outcome in ours if outcome.seconds is not None]
+            times = f"{statistics.median(seconds):.1f} | {max(seconds):.1f}" if seconds else " | "
+            print(f"| {kind} | {len(ours)} | {told} | {times} |")
     phases = Counter(outcome.kill.phase for outcome in outcomes)
     print("\nkills by pass: " + ", ".join(f"{phase} {phases[phase]}" for phase in PHASES if phases[phase]))
 
