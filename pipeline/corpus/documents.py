@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.base.corpus_sections import CorpusConfig
@@ -29,6 +29,8 @@ DAMAGE = ("damaged", "truncated")
 """How the reasons begin that stand for the rest of a file."""
 EXAMPLES = 5
 EXAMPLE_CHARACTERS = 200
+FAILED = "task failed"
+"""Reason of a range of input that was set aside as a whole."""
 EMPTIED, CONTAMINATION = "cleaning", "decontaminate"
 """Filters' names of a document of which cleaning left nothing, and of one that shares text with an evaluation file."""
 
@@ -79,9 +81,9 @@ class FilterCount:
 class ReadReport:
     """What one task found; plain JSON values in all fields.
 
-    lines: those that begin in each span; spans: [documents, characters, dropped, ends of damage] of each; digests: of
-    the bytes of each; digest: over the kept documents, in order; scripts: letters of a sample, by script;
-    contamination: {evaluation file: {"dropped", "cut"}}.
+    lines: those that begin in each span, -1 where it was not read; spans: [documents, characters, dropped, ends of
+    damage] of each; digests: of the bytes of each; digest: over the kept documents, in order; scripts: letters of a
+    sample, by script; contamination: {evaluation file: {"dropped", "cut"}}.
     """
 
     kept: int = 0
@@ -106,6 +108,13 @@ class ReadReport:
         """From the plain values of `dataclasses.asdict`."""
         filters = {name: FilterCount(**count) for name, count in plain["filters"].items()}
         return cls(**{**plain, "filters": filters})
+
+
+def given_up(report: ReadReport, reason: str) -> ReadReport:
+    """The report of a task of which nothing is kept, because it failed again and again."""
+    spans = [[0, 0, dropped + 1, damage] for _, _, dropped, damage in report.spans]
+    reasons = report.reasons | {FAILED: len(spans)}
+    return replace(report, kept=0, characters=0, text_bytes=0, spans=spans, reasons=reasons, aside=reason)
 
 
 class TaskDocuments:

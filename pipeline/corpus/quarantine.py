@@ -1,7 +1,7 @@
 """data/quarantine.jsonl: every record set aside, with file, line (from 1), reason, bytes; and when there are too many.
 
 Tasks know lines relative to their span; a running sum over the spans of a file makes them absolute. A range of input
-whose task failed again and again is set aside as a whole, and has no line.
+whose task failed again and again is set aside as a whole, and has no line; nor have the records of its file behind it.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import complete_file
-from pipeline.corpus.documents import ReadReport
+from pipeline.corpus.documents import FAILED, ReadReport
 from pipeline.corpus.tasks import Task
 
 SHOWN = 3
@@ -33,13 +33,18 @@ def write_quarantine(path: Path, reads: Iterable[Read], bad: Callable[[int], Pat
         for number, task, report, firsts in reads:
             for span in task.spans if report.aside else ():
                 part = "" if span.stop is None else f", bytes {span.start:,} to {span.stop:,}"
-                reason = f"task failed: {report.aside}{part}"
+                reason = f"{FAILED}: {report.aside}{part}"
                 out.write(_line(span.file.path, None, reason, span.weight))
                 lines += 1
             for at, line, reason, size in _entries(bad(number)):
-                out.write(_line(task.spans[at].file.path, firsts[at] + line, reason, size))
+                out.write(_line(task.spans[at].file.path, line_at(firsts[at], line), reason, size))
                 lines += 1
     return lines
+
+
+def line_at(before: int, line: int) -> int | None:
+    """The line in the file, by the file's lines before its part; None where a part before it was not read (-1)."""
+    return before + line if before >= 0 else None
 
 
 def _line(file: str, line: int | None, reason: str, size: int) -> str:
@@ -88,7 +93,7 @@ class BadCount:
         if self.kept and self.bad <= most * records:
             return self._check_lost(most, quarantine)
         lines = [f"  {count:,} x {reason}" for reason, count in self.reasons.most_common(5)]
-        lines += [f"  such as {entry['file']}:{entry['line']}: {entry['reason']}" for entry in _first(quarantine)]
+        lines += [f"  such as {_place(entry)}: {entry['reason']}" for entry in _first(quarantine)]
         listed = "\n".join(["", *lines])
         if self.kept:
             raise UserError(
@@ -96,13 +101,15 @@ class BadCount:
                 f"corpus.max_bad_fraction {most:g}. Each is listed in {quarantine}:{listed}\n"
                 "Mend the files, or raise corpus.max_bad_fraction to go on without these records."
             )
+        if self.lost:
+            self._check_lost(most, quarantine)
         if self.dropped:
             raise UserError(
                 f"no document is left: the filters of corpus.clean and corpus.decontaminate dropped all "
                 f"{self.dropped:,}. Loosen them, or check corpus.paths ({', '.join(paths)})."
             )
-        set_aside = f"{self.bad:,} records were set aside, see {quarantine}:{listed}"
-        told = set_aside if self.bad else "the files hold only blank lines."
+        set_aside = f"{self.reasons.total():,} records or ranges were set aside, see {quarantine}:{listed}"
+        told = set_aside if self.reasons else "the files hold only blank lines."
         raise UserError(
             f"no valid document in corpus.paths ({', '.join(paths)}): {told}\n"
             "Check corpus.paths and corpus.text_field; a document needs at least one visible character."
@@ -118,6 +125,10 @@ class BadCount:
             f"corpus.max_bad_fraction {most:g}: damaged files, or tasks that failed again and again. All are listed in "
             f"{quarantine}:{listed}\nMend the files, or raise corpus.max_bad_fraction to go on without them."
         )
+
+
+def _place(entry: dict[str, Any]) -> str:
+    return entry["file"] if entry["line"] is None else f"{entry['file']}:{entry['line']}"
 
 
 def _first(quarantine: Path) -> list[dict[str, Any]]:

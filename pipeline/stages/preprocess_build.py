@@ -17,7 +17,7 @@ from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.workers import Workers
 from pipeline.cleaning.contamination_index import build_index, config_files, save_index
-from pipeline.corpus.documents import SPLITS, TRAIN, VALIDATION
+from pipeline.corpus.documents import SPLITS, TRAIN, VALIDATION, ReadReport, given_up
 from pipeline.corpus.quarantine import BadCount, write_quarantine
 from pipeline.corpus.sample import chosen_units
 from pipeline.corpus.tasks import Task
@@ -57,6 +57,8 @@ class Build:
         self.totals = totals or Totals(by_folder=False)
         self.kept_lines = self.totals.sums["quarantine_lines"]
         self.log = TaskLog(folder)
+        self.failed: dict[int, str] = {}
+        """Tasks that were read well and failed when they were tokenised, and why."""
 
     def run(self) -> Manifest:
         """All passes, in order; the manifest last."""
@@ -74,6 +76,8 @@ class Build:
         if not needed.any:
             self.set_aside(tokens)
         tables = self.gather(tokens)
+        if self.failed:
+            self.set_aside(work.read, tokens)
         self.check_splits()
         splits = {split: self.write_shards(split, kind, codec, rows) for (split, kind), rows in tables.items()}
         if needed.keys:
@@ -104,19 +108,27 @@ class Build:
                 progress.advance(-(-weight // MEGABYTE) - shown)
                 shown = -(-weight // MEGABYTE)
 
-    def set_aside(self, made: Pass) -> None:
-        """Writes the quarantine file; UserError where too much is bad or nothing good."""
+    def set_aside(self, made: Pass, after: Pass | None = None) -> None:
+        """Writes the quarantine file; UserError where too much is bad or nothing good.
+
+        after: the pass in which the tasks of `failed` have failed.
+        """
         quarantine, count = self.folder.quarantine, BadCount()
+        marks: list[Path] = []
 
         def counted() -> Iterator[Any]:
-            for read in reads_in_order(self.work, made):
-                count.add(read[1], read[2])
-                yield read
+            for number, task, report, firsts in reads_in_order(self.work, made, self.failed):
+                count.add(task, report)
+                if report.aside:
+                    marks.append((after if after is not None and number in self.failed else made).mark(number))
+                yield number, task, report, firsts
 
         lines = write_quarantine(quarantine, counted(), lambda task: made.folder(task) / "bad", self.kept_lines)
         try:
             count.check(self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
         except UserError:
+            for mark in marks:  # tried again when the same command is started again
+                mark.unlink(missing_ok=True)
             write_atomic(stopped_mark(self.work.path), "")
             raise
         self.totals.sums["quarantine_lines"] = lines
@@ -154,7 +166,7 @@ class Build:
         for number, task, read, firsts in reads_in_order(self.work, read_pass):
             report = tokens.report(number)
             if self.needed.any and "read" in report:
-                _check_same(task, read.digest, report["read"])
+                read = self.read_twice(number, task, read, report["read"])
             self.totals.add_read(task, read, firsts)
             self.totals.sums.update(tasks=1, words=report["words"])
             for kind in SPLITS:
@@ -163,6 +175,18 @@ class Build:
                 self.totals.add_split(split, found)
                 rows[split, kind].extend((number, found["tokens"], found["documents"]))
         return {key: np.frombuffer(values, np.int64).reshape(-1, 3) for key, values in rows.items()}
+
+    def read_twice(self, number: int, task: Task, first: ReadReport, second: dict[str, Any]) -> ReadReport:
+        """What counts of a task's two readings. UserError where the corpus has changed in between."""
+        if second["aside"]:
+            self.failed[number] = second["aside"]
+            return given_up(first, second["aside"])
+        if first.digest != second["digest"]:
+            raise UserError(
+                f"the corpus changed while it was read: {task.source} is not what it was before. "
+                "Start the same command with --fresh once nothing writes to it."
+            )
+        return first
 
     def check_splits(self) -> None:
         """UserError when every document of a corpus fell to the validation split."""
@@ -218,14 +242,6 @@ class Build:
                 bar.advance(1)
         older: Sequence[ShardEntry] = before.shards[: plan.first_shard] if before is not None else ()
         return split_entry([*older, *(ShardEntry(**made.report(shard)) for shard in plan.shards)])
-
-
-def _check_same(task: Task, digest: str, second: dict[str, Any]) -> None:
-    if not second["aside"] and digest != second["digest"]:
-        raise UserError(
-            f"the corpus changed while it was read: {task.source} is not what it was before. "
-            "Start the same command with --fresh once nothing writes to it."
-        )
 
 
 def _check_visible(path: Path) -> None:

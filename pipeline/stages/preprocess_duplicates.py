@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.workers import Workers
 from pipeline.corpus.documents import EXAMPLE_CHARACTERS, EXAMPLES
+from pipeline.corpus.quarantine import line_at
 from pipeline.duplicates.find import DuplicateTotals, Place, find_duplicates
 from pipeline.duplicates.index import save_index
 from pipeline.stages.preprocess_tasks import task_texts
@@ -59,7 +60,10 @@ def _examples(work: Work, found: DuplicateTotals) -> list[dict[str, Any]]:
             for place, example in shown.items():
                 if place[0] == number:
                     span = example.pop("span")
-                    example["file"], example["line"] = task.spans[span].file.path, firsts[span] + example["line"]
+                    example["file"], example["line"] = (
+                        task.spans[span].file.path,
+                        line_at(firsts[span], example["line"]),
+                    )
     return [{"kind": kind, "dropped": shown[dropped], "kept": shown[kept]} for kind, dropped, kept in pairs]
 
 

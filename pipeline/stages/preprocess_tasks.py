@@ -21,7 +21,7 @@ from model.config import UNK_ID
 from pipeline.base.cleaning_sections import CleanConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
-from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, document_of, split_of
+from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, document_of, given_up, split_of
 from pipeline.corpus.kept import KeptWriter, read_kept
 from pipeline.corpus.sample import Reservoir, task_quota
 from pipeline.duplicates.drops import read_drops
@@ -128,8 +128,9 @@ def task_texts(work: Work, number: int) -> Iterator[str]:
 def give_up_task(work: Work, made: Pass, number: int, sha256: str | None, reason: str) -> None:
     """Leaves an empty result, marked as finished, for a task that failed again and again."""
     task = work.tasks.task(number)
-    empty = [[0, 0, 0, 0] for _ in task.spans]
-    read = ReadReport(spans=empty, lines=[0] * len(empty), digests=[""] * len(empty), aside=reason)
+    spans = len(task.spans)
+    unread = ReadReport(spans=[[0, 0, 0, 0]] * spans, lines=[-1] * spans, digests=[""] * spans)
+    read = given_up(unread, reason)
     with made.making(number) as (folder, report):
         (folder / "bad").touch()
         if sha256 is None:

@@ -4,12 +4,12 @@ A data set that grows goes on from the totals of its older revision, which are p
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from pipeline.corpus.documents import EXAMPLES, ReadReport
-from pipeline.corpus.quarantine import Read
+from pipeline.corpus.documents import EXAMPLES, ReadReport, given_up
+from pipeline.corpus.quarantine import Read, line_at
 from pipeline.corpus.tasks import Task
 from pipeline.stages.preprocess_work import Pass, Work
 
@@ -17,6 +17,7 @@ MOST_INPUTS = 100
 """Where there are more files they are joined by folder, and where there are more folders the smallest are joined."""
 
 Plain = dict[str, Any]
+NONE_FAILED: Mapping[int, str] = {}
 
 
 class Totals:
@@ -60,7 +61,7 @@ class Totals:
                 total["reasons"][reason] = total["reasons"].get(reason, 0) + number
             for span_number, line, reason, text in found.examples[: EXAMPLES - len(total["examples"])]:
                 file = task.spans[span_number].file.path
-                at = first_lines[span_number] + line
+                at = line_at(first_lines[span_number], line)
                 total["examples"].append({"file": file, "line": at, "reason": reason, "text": text})
 
     def add_split(self, split: str, report: Plain) -> None:
@@ -92,17 +93,22 @@ class Totals:
 _FIELDS = ("sums", "counts", "inputs", "filters", "contamination", "splits", "duplicates")
 
 
-def reads_in_order(work: Work, made: Pass) -> Iterator[Read]:
-    """(number, task, report of its reading, lines of its files before each of its spans), from the marks."""
+def reads_in_order(work: Work, made: Pass, failed: Mapping[int, str] = NONE_FAILED) -> Iterator[Read]:
+    """(number, task, report of its reading, lines of its files before each of its spans), from the marks.
+
+    failed: tasks that have failed in a later pass, and why. Behind a range that was not read lines are unknown, -1.
+    """
     path, before = "", 0
     for number in range(len(work.tasks)):
         task = work.tasks.task(number)
         report = made.report(number)
         read = ReadReport.of(report.get("read", report))
+        if number in failed:
+            read = given_up(read, failed[number])
         firsts = []
-        for span, lines in zip(task.spans, read.lines, strict=False):
-            if span.file.path != path:
+        for span, lines in zip(task.spans, read.lines, strict=True):
+            if span.file.path != path or span.start == 0:
                 path, before = span.file.path, 0
             firsts.append(before)
-            before += lines
+            before = before + lines if before >= 0 and lines >= 0 else -1
         yield number, task, read, firsts
