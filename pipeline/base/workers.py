@@ -129,6 +129,7 @@ def connected(config: RayConfig, *, gpus: bool = False) -> Iterator[Workers]:
     UserError where there is no connection.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_events_report_interval_ms", "0")  # else Ray's head keeps 4 kB a task
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.base.corpus_sections import CorpusConfig
 from pipeline.corpus.records import Record, Tally, fault_of
-from pipeline.corpus.scripts import count_scripts
+from pipeline.corpus.scripts import ScriptSample
 from pipeline.corpus.tasks import Task, read_span, span_digest
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class TaskDocuments:
         self.dropped = self.damage = 0
 
     def __iter__(self) -> Iterator[Document]:
-        report, kept, scripts = self.report, hashlib.sha256(), Counter[str]()
+        report, kept, scripts = self.report, hashlib.sha256(), ScriptSample()
         before = Counter(self.cleaner.edits), Counter(self.cleaner.languages)
         for number, span in enumerate(self.task.spans):
             tally, documents, characters = Tally(), 0, 0
@@ -149,7 +149,7 @@ class TaskDocuments:
                 kept.update(digest)
                 documents += 1
                 characters += len(text)
-                count_scripts(text, scripts)
+                scripts.add(text)
                 report.text_bytes += record.size
                 yield Document(text, data, digest, number, record.line)
             report.lines.append(tally.lines)
@@ -157,7 +157,7 @@ class TaskDocuments:
             report.digests.append(span_digest(span))
             report.kept += documents
             report.characters += characters
-        report.reasons, report.scripts = dict(sorted(report.reasons.items())), dict(sorted(scripts.items()))
+        report.reasons, report.scripts = dict(sorted(report.reasons.items())), scripts.counts()
         report.edits = dict(sorted((Counter(self.cleaner.edits) - before[0]).items()))
         report.languages = dict(sorted((Counter(self.cleaner.languages) - before[1]).items()))
         report.digest = kept.hexdigest()

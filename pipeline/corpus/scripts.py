@@ -29,14 +29,6 @@ def script_of(character: str) -> str | None:
     return _NAMES.get(word, word.capitalize())
 
 
-def count_scripts(text: str, counts: Counter[str]) -> None:
-    """Adds the letters among the text's first SAMPLED characters."""
-    for character in text[:SAMPLED]:
-        script = script_of(character)
-        if script is not None:
-            counts[script] += 1
-
-
 class ScriptSample:
     """Letters among the first SAMPLED characters of every text that was added."""
 

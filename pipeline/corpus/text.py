@@ -37,7 +37,7 @@ class _Document:
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             return Record(self.number, self.size, reason=f"invalid UTF-8: line {line} of the document")
-        return record_of(self.number, self.size, text)
+        return record_of(self.number, self.size, text, decoded=True)
 
 
 def read_text(path: str, packing: str, start: int, stop: int | None, limit: int, tally: Tally) -> Iterator[Record]:

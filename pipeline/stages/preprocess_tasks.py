@@ -258,7 +258,13 @@ class _Segment:
         report.unknown += int(np.count_nonzero(ids == UNK_ID))
         if self.counts:
             self.frequencies += np.bincount(ids, minlength=len(self.frequencies))
-            self.words += sum(len(document.text.split()) for document in documents)
+            self.words += sum(count_words(document.data) for document in documents)
+
+
+def count_words(data: bytes) -> int:
+    """Runs of bytes other than ASCII white space and controls."""
+    inside = np.frombuffer(data, np.uint8) > 0x20
+    return int(np.count_nonzero(inside[1:] > inside[:-1])) + int(inside[:1].sum())
 
 
 def rounded(length: int) -> int:
