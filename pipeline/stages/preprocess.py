@@ -21,7 +21,7 @@ from pipeline.stages.preprocess_build import Build
 from pipeline.stages.preprocess_done import Done, check_done
 from pipeline.stages.preprocess_inputs import Inputs, added, find_inputs, read_inputs
 from pipeline.stages.preprocess_open import check_work, work_path
-from pipeline.stages.preprocess_publish import clear_work
+from pipeline.stages.preprocess_publish import clear_work, left_over
 from pipeline.stages.preprocess_results import report_done
 from pipeline.stages.preprocess_totals import MOST_INPUTS, Totals
 
@@ -36,10 +36,10 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
     if _elsewhere(config, folder):
         return
     done = None if fresh else find_done(config, folder)
+    if done is not None and (not done.new or left_over(folder, done.manifest)) and work_path(folder).exists():
+        with lock_folder(folder.path):
+            clear_work(folder, done.manifest)
     if done is not None and not done.new:
-        if (work_path(folder) / "job.json").exists():
-            with lock_folder(folder.path):
-                clear_work(folder, done.manifest)
         return get_logger().info(_told(folder, done.manifest))
     inputs = read_inputs(config, folder)
     totals = Totals(by_folder=len(inputs.all_files) > MOST_INPUTS)
@@ -48,6 +48,7 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
         get_logger().info(f"{len(inputs.all_files):,} new files: revision {inputs.revision} of {folder.data}")
     with lock_folder(folder.path):
         if fresh:
+            folder.manifest.unlink(missing_ok=True)  # first: a kill in between leaves no data set without its shards
             remove_tree(folder.data)
         check_work(config, folder, inputs)  # a mistake is told before Ray is started
         with connected(config.ray) as workers:

@@ -21,6 +21,7 @@ from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import CorpusEntry, Manifest, SplitEntry, TokenizerEntry, all_shards, write_manifest
 from pipeline.stages.preprocess_done import filter_files, inputs_path, write_inputs
 from pipeline.stages.preprocess_inputs import Inputs
+from pipeline.stages.preprocess_open import work_path
 from pipeline.stages.preprocess_results import corpus_sha256, statistics
 from pipeline.stages.preprocess_tasks import frequency_stride, wants
 from pipeline.stages.preprocess_totals import Totals, reads_in_order
@@ -88,6 +89,12 @@ def clear_work(folder: RunFolder, manifest: Manifest) -> None:
         if not is_remote(place):  # in a store nothing is there before it is whole
             _clear_asides(place)
     remove_tree(folder.data / ".work")
+
+
+def left_over(folder: RunFolder, manifest: Manifest) -> bool:
+    """Whether the scratch folder is that of the manifest's own making, killed before it was removed."""
+    job = work_path(folder) / "job.json"
+    return job.exists() and int(read_json(job)["revision"]) <= manifest.version
 
 
 def _clear_asides(folder: Path) -> None:
