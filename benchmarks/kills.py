@@ -49,7 +49,7 @@ PHASES = {"start": 2, "reading": 12, "duplicates": 6, "tokenizer": 4, "tokenisin
 PASSES = {"read": "reading", "tokens": "tokenising", "shards": "shards"}
 """Phases by the names of the passes."""
 DELAYS = {"start": 8.0, "duplicates": 2.0, "tokenizer": 3.0, "end": 0.5}
-"""Phases that log no task: at most so many seconds after they have begun."""
+"""Phases that log no task: the kills come at most so many seconds after they have begun."""
 KINDS = {"worker": 8, "raylet": 3, "gcs": 2, "driver": 4, "head": 3}
 PR_SET_CHILD_SUBREAPER = 36
 MOST_SECONDS = 150.0
@@ -144,9 +144,7 @@ def _deck(shares: dict[str, int], count: int, draw: random.Random) -> list[str]:
 
 
 def _kinds_in(phase: str) -> Sequence[str]:
-    if phase == "start":
-        return ("driver",)
-    return [kind for kind in KINDS if kind != "worker" or phase not in ("tokenizer", "end")]
+    return [kind for kind in KINDS if kind != "worker" or phase not in ("start", "tokenizer", "end")]
 
 
 class Watch:

@@ -28,6 +28,8 @@ WINDOW = 4
 CONNECT_SECONDS = 3.0
 PATIENT = {"health_check_failure_threshold": 20, "health_check_timeout_ms": 30_000}
 """Of a local Ray: a machine on which all cores work answers late, and is not dead (Ray's own: 5 times, 10 s)."""
+STARTS = 2
+"""Tries to start a local Ray: a part of it may be killed, or be too slow on a busy machine."""
 STOP_SECONDS = 1.0
 """How often it is asked whether to stop."""
 
@@ -157,22 +159,28 @@ def _start_local(num_cpus: int | None, num_gpus: int | None) -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            num_gpus=num_gpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            logging_level="error",
-            _system_config=PATIENT,
-        )
-    except Exception as error:
-        raise UserError(
-            f"cannot start a local Ray: {first_line(error)}\n"
-            "Make room in /tmp and /dev/shm, or set ray.address to a cluster's address."
-        ) from error
+    options = {
+        "address": "local",
+        "num_cpus": num_cpus,
+        "num_gpus": num_gpus,
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "log_to_driver": False,
+        "logging_level": "error",
+        "_system_config": PATIENT,
+    }
+    for left in reversed(range(STARTS)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:
+            ray.shutdown()
+            if not left:
+                raise UserError(
+                    f"cannot start a local Ray: {first_line(error)}\n"
+                    "Make room in /tmp and /dev/shm, or set ray.address to a cluster's address."
+                ) from error
+            get_logger().warning(f"a local Ray did not start ({first_line(error)}); it is tried again")
 
 
 def _join(address: str, folder: Path) -> None:

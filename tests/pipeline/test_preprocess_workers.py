@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import ray
 
 from pipeline.base.errors import UserError
 from pipeline.base.sections import RayConfig
@@ -53,6 +54,28 @@ def test_map_on_local_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         results_so_far.close()
     assert not (tmp_path / "home" / ".ray").exists()
     assert Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) == ROOT
+
+
+@pytest.mark.parametrize("fails", [1, 2])
+def test_a_local_ray_that_does_not_start_is_tried_again(fails: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[object] = []
+
+    def init(**options: object) -> None:
+        tries.append(options)
+        if len(tries) <= fails:
+            raise TimeoutError("Timed out waiting for file\nmore")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 3.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [{}])
+    if fails == 1:
+        with connected(RayConfig(address="local")) as workers:
+            assert workers.cpus == 3
+    else:
+        told = "cannot start a local Ray: Timed out waiting for file\n"
+        with pytest.raises(UserError, match=told), connected(RayConfig(address="local")):
+            pass
+    assert len(tries) == 2
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "no address"])
