@@ -5,7 +5,7 @@ int64 its offset, its bytes, and about how much text it reads. Price: one small 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,11 @@ class WorkList:
 
     def __len__(self) -> int:
         return len(self.index)
+
+    def __iter__(self) -> Iterator[Task]:
+        with self.path.open("rb") as file:
+            for line in file:
+                yield _task(json.loads(line))
 
     def task(self, number: int) -> Task:
         """The task of that number."""

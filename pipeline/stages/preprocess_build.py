@@ -31,7 +31,7 @@ from pipeline.stages.preprocess_publish import publish
 from pipeline.stages.preprocess_shards import SplitPlan, grown, shard_task, write_plan
 from pipeline.stages.preprocess_tasks import give_up_task, read_task, tokenize_task, wants
 from pipeline.stages.preprocess_totals import Totals, reads_in_order
-from pipeline.stages.preprocess_work import Pass, digest_of
+from pipeline.stages.preprocess_work import Pass, digest_of, nothing_missing
 from pipeline.stages.task_log import TaskLog
 from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.reading import load_codec
@@ -62,6 +62,10 @@ class Build:
 
     def run(self) -> Manifest:
         """All passes, in order; the manifest last."""
+        with nothing_missing(self.work.path):
+            return self._run()
+
+    def _run(self) -> Manifest:
         work, needed = self.work, self.needed
         decontaminate = self.config.corpus.decontaminate
         if decontaminate.paths and not work.contamination.exists():
@@ -163,8 +167,8 @@ class Build:
             self.totals.add_input(file.name, files=1, bytes=file.size)
             self.totals.sums.update(files=1, file_bytes=file.size)
         read_pass = self.work.read if self.needed.any else tokens
-        for number, task, read, firsts in reads_in_order(self.work, read_pass):
-            report = tokens.report(number)
+        reports = tokens.reports(range(len(self.work.tasks)))
+        for (number, task, read, firsts), report in zip(reads_in_order(self.work, read_pass), reports, strict=True):
             if self.needed.any and "read" in report:
                 read = self.read_twice(number, task, read, report["read"])
             self.totals.add_read(task, read, firsts)
@@ -241,7 +245,7 @@ class Build:
                 _check_visible(made.mark(todo[place]))
                 bar.advance(1)
         older: Sequence[ShardEntry] = before.shards[: plan.first_shard] if before is not None else ()
-        return split_entry([*older, *(ShardEntry(**made.report(shard)) for shard in plan.shards)])
+        return split_entry([*older, *(ShardEntry(**report) for report in made.reports(plan.shards))])
 
 
 def _check_visible(path: Path) -> None:

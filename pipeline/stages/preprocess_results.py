@@ -15,6 +15,7 @@ from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker
 from pipeline.shards.manifest import Manifest
+from pipeline.stages.length_counts import LengthCounts
 from pipeline.stages.preprocess_composition import inputs_of, scripts_of
 from pipeline.stages.preprocess_totals import Totals
 from pipeline.vocabulary.codec import Codec
@@ -40,7 +41,7 @@ def corpus_sha256(digests: Iterable[Path], before: str | None = None) -> str:
 
 def statistics(totals: Totals, codec: Codec, frequencies: Counts, shares: Sequence[Any]) -> dict[str, Any]:
     """The content of data/statistics.json. shares: what is said of the corpora of a mixture."""
-    splits = {split: _split_statistics(found) for split, found in totals.splits.items()}
+    splits = {split: _split_statistics(found, totals.lengths[split]) for split, found in totals.splits.items()}
     sums, duplicates = totals.sums, totals.duplicates
     kept = sum(split["documents"] for split in splits.values())
     reasons = dropped_by_reason(totals)
@@ -109,14 +110,13 @@ def tokenizer_statistics(codec: Codec, frequencies: Counts, words: int) -> dict[
     }
 
 
-def _split_statistics(found: dict[str, Any]) -> dict[str, Any]:
-    lengths = Counter({int(length): number for length, number in found["lengths"].items()})
+def _split_statistics(found: dict[str, Any], lengths: LengthCounts) -> dict[str, Any]:
     return {
         "documents": found["documents"],
         "characters": found["characters"],
         "tokens": found["tokens"],
         "unknown_tokens": found["unknown"],
-        "lengths": length_statistics(lengths, found["tokens"]),
+        "lengths": length_statistics(lengths.by_length(), found["tokens"]),
     }
 
 

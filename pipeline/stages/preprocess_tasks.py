@@ -7,7 +7,6 @@ besides at most corpus.max_record_bytes of one record.
 
 import io
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from pipeline.duplicates.drops import read_drops
 from pipeline.duplicates.keys import KeyWriter
 from pipeline.duplicates.paragraphs import apply_paragraphs
 from pipeline.shards.block import token_dtype
+from pipeline.stages.length_counts import LengthCounts
 from pipeline.stages.preprocess_work import Pass, TaskConfig, Work, opened
 from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.reading import load_codec
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 BATCH_CHARACTERS = 1 << 20
 BATCH_DOCUMENTS = 4096
-LENGTH_BITS = 10
-"""Lengths are counted by their first ten binary digits: exact below 1,024, to 0.2 % above."""
 FREQUENCY_TASKS = 200
 """About that many tasks, spread evenly, count how often each piece occurs."""
 
@@ -50,13 +48,13 @@ def frequency_stride(tasks: int) -> int:
 
 @dataclass
 class SplitReport:
-    """A task's part of one split. `lengths`: documents by their number of tokens (LENGTH_BITS), [SEP] included."""
+    """A task's part of one split. lengths: bins of documents' numbers of tokens, [SEP] included; documents in each."""
 
     documents: int = 0
     characters: int = 0
     tokens: int = 0
     unknown: int = 0
-    lengths: dict[str, int] = field(default_factory=dict)
+    lengths: list[list[int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -219,7 +217,7 @@ class _Segment:
         self.frequencies = np.zeros(codec.vocab_size, np.int64)
         self.words = 0
         self.reports = {split: SplitReport() for split in SPLITS}
-        self.lengths = {split: Counter[int]() for split in SPLITS}
+        self.lengths = {split: LengthCounts() for split in SPLITS}
 
     def write(self, documents: Iterable[Document], validation_fraction: float) -> dict[str, Any]:
         """The report of each split."""
@@ -241,7 +239,7 @@ class _Segment:
         if self.counts:
             np.save(self.folder / "frequencies.npy", self.frequencies, allow_pickle=False)
         for split, report in self.reports.items():
-            report.lengths = {str(length): count for length, count in sorted(self.lengths[split].items())}
+            report.lengths = self.lengths[split].bins()
         return {split: asdict(report) for split, report in self.reports.items()}
 
     def _add(self, split: str, documents: list[Document], ids_file: IO[bytes], starts_file: IO[bytes]) -> None:
@@ -251,7 +249,7 @@ class _Segment:
         starts = report.tokens + np.cumsum(lengths) - lengths
         ids.tofile(ids_file)
         starts.astype("<i8").tofile(starts_file)
-        self.lengths[split].update(map(rounded, lengths.tolist()))
+        self.lengths[split].add(lengths)
         report.documents += len(documents)
         report.characters += sum(len(document.text) for document in documents)
         report.tokens += len(ids)
@@ -265,12 +263,6 @@ def count_words(data: bytes) -> int:
     """Runs of bytes other than ASCII white space and controls."""
     inside = np.frombuffer(data, np.uint8) > 0x20
     return int(np.count_nonzero(inside[1:] > inside[:-1])) + int(inside[:1].sum())
-
-
-def rounded(length: int) -> int:
-    """The length by its first LENGTH_BITS binary digits."""
-    shift = max(0, length.bit_length() - LENGTH_BITS)
-    return length >> shift << shift
 
 
 def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:

@@ -3,7 +3,7 @@
 A data set that grows goes on from the totals of its older revision, which are plain JSON values beside its manifest.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from pipeline.corpus.documents import EXAMPLES, ReadReport, given_up
 from pipeline.corpus.quarantine import Read, line_at
 from pipeline.corpus.tasks import Task
+from pipeline.stages.length_counts import LengthCounts
 from pipeline.stages.preprocess_work import Pass, Work
 
 MOST_INPUTS = 100
@@ -33,6 +34,8 @@ class Totals:
         self.filters: dict[str, Plain] = {}
         self.contamination: dict[str, Counter[str]] = {}
         self.splits: dict[str, Plain] = {}
+        self.lengths: defaultdict[str, LengthCounts] = defaultdict(LengthCounts)
+        """Of the documents of each split, in tokens."""
         self.duplicates: Plain = {}
 
     def count(self, name: str) -> Counter[str]:
@@ -66,17 +69,15 @@ class Totals:
 
     def add_split(self, split: str, report: Plain) -> None:
         """Adds a task's part of a split."""
-        total = self.splits.setdefault(
-            split, {"documents": 0, "characters": 0, "tokens": 0, "unknown": 0, "lengths": {}}
-        )
-        for name in ("documents", "characters", "tokens", "unknown"):
+        total = self.splits.setdefault(split, {"documents": 0, "characters": 0, "tokens": 0, "unknown": 0})
+        for name in total:
             total[name] += report[name]
-        for length, number in report["lengths"].items():
-            total["lengths"][length] = total["lengths"].get(length, 0) + number
+        self.lengths[split].add_bins(report["lengths"])
 
     def plain(self) -> Plain:
         """All of it as JSON values."""
-        return {name: getattr(self, name) for name in _FIELDS} | {"by_folder": self.by_folder}
+        lengths = {split: counts.bins() for split, counts in self.lengths.items()}
+        return {name: getattr(self, name) for name in _FIELDS} | {"by_folder": self.by_folder, "lengths": lengths}
 
     @classmethod
     def of(cls, plain: Plain) -> "Totals":
@@ -87,6 +88,8 @@ class Totals:
         totals.inputs = {name: Counter(counts) for name, counts in plain["inputs"].items()}
         totals.contamination = {name: Counter(counts) for name, counts in plain["contamination"].items()}
         totals.filters, totals.splits, totals.duplicates = plain["filters"], plain["splits"], plain["duplicates"]
+        for split, bins in plain["lengths"].items():
+            totals.lengths[split].add_bins(bins)
         return totals
 
 
@@ -99,9 +102,7 @@ def reads_in_order(work: Work, made: Pass, failed: Mapping[int, str] = NONE_FAIL
     failed: tasks that have failed in a later pass, and why. Behind a range that was not read lines are unknown, -1.
     """
     path, before = "", 0
-    for number in range(len(work.tasks)):
-        task = work.tasks.task(number)
-        report = made.report(number)
+    for number, (task, report) in enumerate(zip(work.tasks, made.reports(range(len(work.tasks))), strict=True)):
         read = ReadReport.of(report.get("read", report))
         if number in failed:
             read = given_up(read, failed[number])
