@@ -1,6 +1,6 @@
 """Preprocessing under kills: parts of it are killed at random, the same command is started again, the bytes compared.
 
-    python benchmarks/kills.py [--kills 50] [--seed 0] [--corpus FILE] [--size 12] [--clean]
+    python benchmarks/kills.py [--kills 50] [--seed 0] [--corpus FILE] [--size 12] [--clean] [--log FILE]
 
 --corpus: a .txt or .jsonl file; by default `--size` megabytes of documentation strings of the installed packages.
 --clean: with cleaning and deduplication. A job of many small tasks on a local Ray is run undisturbed, then again in
@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from pipeline.demo.docstrings import gather, to_lines
 
@@ -48,18 +48,21 @@ PHASES = {"start": 2, "reading": 12, "duplicates": 6, "tokenizer": 4, "tokenisin
 """In order, each with its share of the kills."""
 PASSES = {"read": "reading", "tokens": "tokenising", "shards": "shards"}
 """Phases by the names of the passes."""
+CONNECTED = b"workers: a local Ray"
+"""What a driver says once it has its Ray."""
 DELAYS = {"start": 8.0, "duplicates": 2.0, "tokenizer": 3.0, "end": 0.5}
 """Phases that log no task: the kills come at most so many seconds after they have begun."""
 KINDS = {"worker": 8, "raylet": 3, "gcs": 2, "driver": 4, "head": 3}
 PR_SET_CHILD_SUBREAPER = 36
 MOST_SECONDS = 150.0
-"""A driver that has not ended so long after a kill hangs."""
+"""A run that has neither ended nor finished a task so long after a kill hangs."""
+LATE_SECONDS = 10.0
+"""Tasks that were under way end within that time; one that ends later shows that the run goes on."""
 LEFT_SECONDS = 60.0
 """Within that time after the last run all its processes have to be gone."""
 
 
-@dataclass(frozen=True)
-class Kill:
+class Kill(NamedTuple):
     """One kill of the plan; share: how far in the phase, 0 to 1."""
 
     phase: str
@@ -67,8 +70,7 @@ class Kill:
     kind: str
 
 
-@dataclass
-class Outcome:
+class Outcome(NamedTuple):
     """What a kill led to; code: that of the run, None where it went on; seconds: until it ended."""
 
     kill: Kill
@@ -128,7 +130,8 @@ def make_plan(kills: int, seed: int, *, duplicates: bool) -> list[Kill]:
     kinds = _deck(KINDS, kills, draw)
     plan = []
     for phase in phases:
-        fits = [kind for kind in kinds if kind in _kinds_in(phase)] or ["driver"]
+        idle = phase in ("start", "tokenizer", "end")
+        fits = [kind for kind in kinds if kind != "worker" or not idle] or ["driver"]
         if fits[0] in kinds:
             kinds.remove(fits[0])
         plan.append(Kill(phase, draw.random(), fits[0]))
@@ -143,23 +146,31 @@ def _deck(shares: dict[str, int], count: int, draw: random.Random) -> list[str]:
     return deck
 
 
-def _kinds_in(phase: str) -> Sequence[str]:
-    return [kind for kind in KINDS if kind != "worker" or phase not in ("start", "tokenizer", "end")]
-
-
 class Watch:
     """Says when the moment of a kill has come, from what a run has written."""
 
     def __init__(self, trial: Trial, totals: Counter[str]) -> None:
         self.trial, self.totals = trial, totals
         self.begun: dict[str, float] = {}
+        self.told = 0
 
     def restart(self) -> None:
-        """The command was started again."""
+        """The command is about to be started again."""
         self.begun = {"start": time.monotonic()}
+        self.told = self.trial.log.stat().st_size
+
+    def connected(self) -> bool:
+        """Whether the driver has its Ray."""
+        with self.trial.log.open("rb") as log:
+            log.seek(self.told)
+            return CONNECTED in log.read()
 
     def reached(self, kill: Kill) -> bool:
         """Whether the run is at the kill's moment, or past it."""
+        if kill.phase == "start":
+            return time.monotonic() - self.begun["start"] >= kill.share * DELAYS["start"]
+        if not self.connected():
+            return False
         order, work = list(PHASES), self.trial.run_dir / "data" / ".work"
         done = self.trial.done()
         now = "start"
@@ -168,12 +179,12 @@ class Watch:
         if now == "reading" and (work / "duplicates").exists():
             now = "duplicates"
         if now in ("reading", "duplicates") and done["reading"] == self.totals["reading"]:
-            asked = "duplicates" in self.trial.log.name and not (work / "duplicates" / "totals.json").exists()
-            now = "duplicates" if asked else "tokenizer"
+            compares = self.trial.settings[-1] == CLEAN[-1] and not (work / "duplicates" / "totals.json").exists()
+            now = "duplicates" if compares else "tokenizer"
         if done["shards"] == self.totals["shards"] or (work.parent / "manifest.json").exists():
             now = "end"
         self.begun.setdefault(now, time.monotonic())
-        if kill.phase != now and kill.phase != "start":
+        if kill.phase != now:
             return order.index(now) > order.index(kill.phase)
         if kill.phase in DELAYS:
             return time.monotonic() - self.begun[kill.phase] >= kill.share * DELAYS[kill.phase]
@@ -259,8 +270,8 @@ def run_under_kills(trial: Trial, plan: list[Kill], totals: Counter[str], draw: 
     """Starts the trial's command until it has ended well; takes the kills that were done off the plan."""
     watch, outcomes = Watch(trial, totals), []
     while True:
-        child, watch.begun = trial.start(), {}
         watch.restart()
+        child = trial.start()
         while child.poll() is None:
             reap(child.pid)
             if not plan or not watch.reached(plan[0]) or not strike(child.pid, plan[0].kind, draw):
@@ -276,12 +287,15 @@ def run_under_kills(trial: Trial, plan: list[Kill], totals: Counter[str], draw: 
 
 
 def follow(trial: Trial, child: "subprocess.Popen[bytes]", kill: Kill) -> Outcome:
-    """Waits for what the kill leads to: the next task where a worker was killed, else the end of the run."""
+    """Waits for what the kill leads to: the end of the run, or a task that shows that it goes on."""
     began, before = time.monotonic(), trial.tasks().total()
     while child.poll() is None:
-        if kill.kind == "worker" and trial.tasks().total() > before:
+        seconds = time.monotonic() - began
+        if kill.kind != "worker" and seconds < LATE_SECONDS:
+            before = trial.tasks().total()
+        if trial.tasks().total() > before:
             break
-        if time.monotonic() - began > MOST_SECONDS:
+        if seconds > MOST_SECONDS:
             end_all(child.pid)
             sys.exit(f"{trial.end_of_log()}\nthe run hangs after {kill}")
         time.sleep(0.05)
@@ -292,14 +306,10 @@ def follow(trial: Trial, child: "subprocess.Popen[bytes]", kill: Kill) -> Outcom
 def contents(run_dir: Path) -> dict[str, str]:
     """Digest of every file of data/ and of the tokenizer; a manifest's without the folder in its config."""
     found = {}
-    for path in sorted(path for name in ("data", "tokenizer") for path in (run_dir / name).rglob("*")):
-        if path.is_file():
-            data = path.read_bytes()
-            if path.suffix == ".json" and b'"run_dir"' in data:
-                values: dict[str, Any] = json.loads(data)
-                values["config"].pop("run_dir")
-                data = json.dumps(values).encode()
-            found[str(path.relative_to(run_dir))] = hashlib.sha256(data).hexdigest()
+    own = json.dumps(str(run_dir)).encode()
+    for path in (path for name in ("data", "tokenizer") for path in (run_dir / name).rglob("*") if path.is_file()):
+        data = path.read_bytes().replace(own, b'"run"')
+        found[str(path.relative_to(run_dir))] = hashlib.sha256(data).hexdigest()
     return found
 
 
@@ -340,6 +350,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--size", type=float, default=12, metavar="MB")
     parser.add_argument("--clean", action="store_true")
+    parser.add_argument("--log", type=Path, help="where to keep what the runs say")
     chosen = parser.parse_args()
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives a killed driver stays below this process
     with tempfile.TemporaryDirectory(prefix="kills-") as temporary:
@@ -354,7 +365,8 @@ def main() -> None:
 
 def trials(base: Path, settings: Sequence[str], chosen: argparse.Namespace) -> int:
     """The undisturbed run and the killed ones; the exit code."""
-    log = base / ("duplicates.log" if chosen.clean else "plain.log")
+    log = chosen.log.absolute() if chosen.log else base / "log"
+    log.touch()
     undisturbed, began = Trial(base / "undisturbed", settings, log), time.monotonic()
     if undisturbed.start().wait():
         sys.exit(undisturbed.end_of_log())
