@@ -172,7 +172,7 @@ class Build:
             if self.needed.any and "read" in report:
                 read = self.read_twice(number, task, read, report["read"])
             self.totals.add_read(task, read, firsts)
-            self.totals.sums.update(tasks=1, words=report["words"])
+            self.totals.sums.update(tasks=1, words=report["words"], emptied=report.get("emptied", 0))
             for kind in SPLITS:
                 split = f"{TRAIN}-{task.corpus}" if kind == TRAIN and task.corpus else kind
                 found = report["splits"][kind]

@@ -74,9 +74,11 @@ def dropped_by_reason(totals: Totals) -> dict[str, int]:
     reasons = Counter(totals.count("reasons"))
     for name, found in totals.filters.items():
         reasons[name] += found["documents"]
-    for kind in ("exact", "near", "emptied"):
+    for kind in ("exact", "near"):
         if totals.duplicates.get(kind):
             reasons[f"duplicate: {kind}"] = totals.duplicates[kind]
+    if totals.sums["emptied"]:
+        reasons["duplicate: all paragraphs"] = totals.sums["emptied"]
     return dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0])))
 
 

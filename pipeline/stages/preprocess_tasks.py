@@ -22,6 +22,7 @@ from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
 from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, document_of, given_up, split_of
 from pipeline.corpus.kept import KeptWriter, read_kept
+from pipeline.corpus.records import fault_of
 from pipeline.corpus.sample import Reservoir, task_quota
 from pipeline.duplicates.drops import read_drops
 from pipeline.duplicates.keys import KeyWriter
@@ -109,8 +110,9 @@ def tokenize_task(place: str, job: str, number: int, sha256: str) -> float:
         else:
             bad = io.StringIO() if needed.any else stack.enter_context(open(folder / "bad", "w", encoding="utf-8"))
             documents = _documents(work, number, bad)
-        kept = _without_copies(work, number, documents) if needed.keys else documents
-        report.update(_write_tokens(work, number, sha256, folder, kept))
+        emptied: list[int] = []
+        kept = _without_copies(work, number, documents, emptied) if needed.keys else documents
+        report.update(_write_tokens(work, number, sha256, folder, kept), emptied=len(emptied))
         if isinstance(documents, TaskDocuments):
             report["read"] = asdict(documents.report)
     return time.monotonic() - began
@@ -191,7 +193,8 @@ def _codec(place: str, job: str, sha256: str) -> Codec:
     return load_codec(opened(place, job).tokens(sha256).path / "tokenizer.model")
 
 
-def _without_copies(work: Work, number: int, documents: Iterable[Document]) -> Iterator[Document]:
+def _without_copies(work: Work, number: int, documents: Iterable[Document], emptied: list[int]) -> Iterator[Document]:
+    """The documents that are no copies, without paragraphs that are; emptied: gets those of which nothing is left."""
     drops = read_drops(work.duplicates, number)
     dropped = set(drops.documents.tolist())
     paragraphs: dict[int, list[int]] = {}
@@ -202,7 +205,8 @@ def _without_copies(work: Work, number: int, documents: Iterable[Document]) -> I
             continue
         if index in paragraphs:
             text = apply_paragraphs(document.text, paragraphs[index])
-            if not text:
+            if fault_of(text) is not None:
+                emptied.append(index)
                 continue
             document = document._replace(text=text, data=text.encode())
         yield document
