@@ -109,7 +109,7 @@ def complete_file(path: "Location") -> Iterator[Path]:
     if is_remote(path):
         from pipeline.base.storage import upload
 
-        with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+        with told_plainly(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="upload-") as folder:
             yield Path(folder) / path.name
             upload(Path(folder) / path.name, path)
         return
@@ -142,7 +142,7 @@ def complete_folder(path: "Location") -> Iterator[Path]:
     if is_remote(path):
         from pipeline.base.storage import upload
 
-        with tempfile.TemporaryDirectory(prefix="upload-") as folder:
+        with told_plainly(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="upload-") as folder:
             yield Path(folder)
             for entry in sorted(entry for entry in Path(folder).rglob("*") if entry.is_file()):
                 upload(entry, path / entry.relative_to(folder).as_posix())

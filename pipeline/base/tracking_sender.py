@@ -57,8 +57,8 @@ class Sender:
         self._warned = self._has_refused = False
 
     def all_sent(self) -> bool:
-        """Whether the server has the whole journal."""
-        return self.sent >= self.journal.stat().st_size
+        """Whether the server has the whole journal, or the journal is gone with its disk."""
+        return not self.journal.exists() or self.sent >= self.journal.stat().st_size
 
     def send(self) -> bool:
         """Sends what waits. False (and one warning) when the server does not take it."""
@@ -208,7 +208,6 @@ def _together(file: IO[bytes]) -> Iterator[tuple[list[dict[str, Any]], int]]:
 @contextmanager
 def _locked(folder: RunFolder) -> Iterator[None]:
     """Waits until no other process changes tracking.json; the kernel frees the lock at any death."""
-    folder.path.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder.path / ".tracking.lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

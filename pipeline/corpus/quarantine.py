@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import complete_file
+from pipeline.base.files import complete_file, write_atomic
 from pipeline.corpus.documents import FAILED, ReadReport
 from pipeline.corpus.tasks import Task
 
@@ -45,6 +45,14 @@ def write_quarantine(path: Path, reads: Iterable[Read], bad: Callable[[int], Pat
 def line_at(before: int, line: int) -> int | None:
     """The line in the file, by the file's lines before its part; None where a part before it was not read (-1)."""
     return before + line if before >= 0 else None
+
+
+def cut_quarantine(path: Path, lines: int) -> None:
+    """Keeps the first lines of the file, those of the data set that is there."""
+    if path.exists():
+        with path.open(encoding="utf-8") as file:
+            kept = "".join(line for _, line in zip(range(lines), file, strict=False))
+        write_atomic(path, kept)
 
 
 def _line(file: str, line: int | None, reason: str, size: int) -> str:
@@ -87,9 +95,14 @@ class BadCount:
         self.lost_bytes += weight
         self.lost += [told][: SHOWN - len(self.lost)]
 
-    def check(self, most: float, quarantine: Path, paths: Sequence[str]) -> None:
-        """UserError when no document is left, or a larger share of the records or of the bytes than `most` is bad."""
+    def check(self, most: float, quarantine: Path, paths: Sequence[str], *, first: bool = True) -> None:
+        """UserError when no document is left, or a larger share of the records or of the bytes than `most` is bad.
+
+        first: nothing was kept before these; files that are added may hold nothing.
+        """
         records = self.kept + self.bad + self.dropped
+        if not first and not self.bad and not self.kept:
+            return
         if self.kept and self.bad <= most * records:
             return self._check_lost(most, quarantine)
         lines = [f"  {count:,} x {reason}" for reason, count in self.reasons.most_common(5)]

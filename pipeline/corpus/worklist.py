@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.base.files import complete_file, is_remote
+from pipeline.base.arrays import npy_bytes
+from pipeline.base.files import complete_file, is_remote, write_atomic
 from pipeline.corpus.files import InputFile
 from pipeline.corpus.tasks import Span, Task
 
@@ -28,8 +29,7 @@ def write_worklist(folder: Path, tasks: Iterable[Task]) -> "WorkList":
             rows.append((offset, len(line), task.weight))
             offset += len(line)
     index = np.array(rows, np.int64).reshape(-1, 3)
-    with complete_file(folder / "tasks.npy") as aside, open(aside, "wb") as file:
-        np.save(file, index, allow_pickle=False)
+    write_atomic(folder / "tasks.npy", npy_bytes(index))
     return WorkList(folder)
 
 

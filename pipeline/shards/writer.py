@@ -13,10 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, cast
 
-import numpy as np
-
+from pipeline.base.arrays import npy_bytes
 from pipeline.base.files import complete_file
-from pipeline.shards.block import Array, Block
+from pipeline.shards.block import Block
 from pipeline.shards.manifest import ShardEntry
 
 
@@ -36,13 +35,6 @@ class _HashingFile:
 
     def tell(self) -> int:
         return self.bytes
-
-
-def npy_bytes(array: Array) -> bytes:
-    """The array as a .npy file, without pickle."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

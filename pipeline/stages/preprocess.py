@@ -6,11 +6,13 @@ read twice; the tokens lie on the disk twice until the manifest is written.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.base.config import RunConfig, dump_config
 from pipeline.base.errors import UserError
-from pipeline.base.files import lock_folder, remove_tree, write_atomic
+from pipeline.base.files import lock_folder, remove_tree, sha256_file, write_atomic
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
@@ -33,11 +35,16 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
     """
     setup_logging(None)
     folder = _folder(config)
+    if fresh and config.data.path is not None:
+        raise UserError(
+            "--fresh begins this run's own data set anew, but data.path names another. Leave one of them out."
+        )
     if _elsewhere(config, folder):
         return
+    seen = _digest(folder)
     done = None if fresh else find_done(config, folder)
     if done is not None and (not done.new or left_over(folder, done.manifest)) and work_path(folder).exists():
-        with lock_folder(folder.path):
+        with _locked(folder, seen):
             clear_work(folder, done.manifest)
     if done is not None and not done.new:
         return get_logger().info(_told(folder, done.manifest))
@@ -45,13 +52,14 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
     totals = Totals(by_folder=len(inputs.all_files) > MOST_INPUTS)
     if done is not None:
         inputs, totals = added(done.new, done.manifest, folder), Totals.of(done.note["totals"])
-        get_logger().info(f"{len(inputs.all_files):,} new files: revision {inputs.revision} of {folder.data}")
-    with lock_folder(folder.path):
-        if fresh:
-            folder.manifest.unlink(missing_ok=True)  # first: a kill in between leaves no data set without its shards
-            remove_tree(folder.data)
-        check_work(config, folder, inputs)  # a mistake is told before Ray is started
+        get_logger().info(f"{len(inputs.all_files):,} new files: version {inputs.revision} of {folder.data}")
+    with _locked(folder, seen):
+        if not fresh:
+            check_work(config, folder, inputs)  # a mistake is told before Ray is started
         with connected(config.ray) as workers:
+            if fresh:
+                folder.manifest.unlink(missing_ok=True)  # first: a kill leaves no data set without its shards
+                remove_tree(folder.data)
             setup_logging(folder)
             write_atomic(folder.config, dump_config(config))
             with start_run(config, "preprocess", folder, parents={}) as tracker:
@@ -59,6 +67,19 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
                 manifest = Build(config, folder, inputs, workers, totals).run()
                 megabytes = sum(file.size for file in inputs.all_files) / 1e6
                 report_done(manifest, folder, megabytes, tracker, time.monotonic() - began)
+
+
+@contextmanager
+def _locked(folder: RunFolder, seen: str) -> Iterator[None]:
+    """Holds the run's folder; UserError where another process has made a data set there since it was looked at."""
+    with lock_folder(folder.path):
+        if _digest(folder) != seen:
+            raise UserError(f"another process has just finished in {folder.data}. Start the same command again.")
+        yield
+
+
+def _digest(folder: RunFolder) -> str:
+    return sha256_file(folder.manifest) if folder.manifest.exists() else ""
 
 
 def plan(config: RunConfig, *, fresh: bool = False) -> list[tuple[str, str]]:

@@ -23,9 +23,10 @@ from pipeline.corpus.sample import chosen_units
 from pipeline.corpus.tasks import Task
 from pipeline.duplicates.drops import read_drops
 from pipeline.shards.block import token_dtype
-from pipeline.shards.manifest import Manifest, ShardEntry, SplitEntry, split_entry
+from pipeline.shards.manifest import Manifest, ShardEntry, SplitEntry, check_sizes, split_entry
+from pipeline.stages.preprocess_changes import check_unread_changes
 from pipeline.stages.preprocess_duplicates import find_copies, keep_index
-from pipeline.stages.preprocess_inputs import Inputs
+from pipeline.stages.preprocess_inputs import Inputs, corpus_paths
 from pipeline.stages.preprocess_open import open_work, stopped_mark
 from pipeline.stages.preprocess_publish import publish
 from pipeline.stages.preprocess_shards import SplitPlan, grown, shard_task, write_plan
@@ -84,6 +85,7 @@ class Build:
             self.set_aside(work.read, tokens)
         self.check_splits()
         splits = {split: self.write_shards(split, kind, codec, rows) for (split, kind), rows in tables.items()}
+        check_unread_changes(work, self.config, self.folder)
         if needed.keys:
             keep_index(work, self.folder, self.workers)
         return publish(self.config, self.folder, self.inputs, work, tokens, codec, self.totals, splits)
@@ -118,6 +120,7 @@ class Build:
         after: the pass in which the tasks of `failed` have failed.
         """
         quarantine, count = self.folder.quarantine, BadCount()
+        self.work.check()
         marks: list[Path] = []
 
         def counted() -> Iterator[Any]:
@@ -129,7 +132,7 @@ class Build:
 
         lines = write_quarantine(quarantine, counted(), lambda task: made.folder(task) / "bad", self.kept_lines)
         try:
-            count.check(self.config.corpus.max_bad_fraction, quarantine, self.config.corpus.paths)
+            count.check(self.config.corpus.max_bad_fraction, quarantine, self.named(), first=self.inputs.before is None)
         except UserError:
             for mark in marks:  # tried again when the same command is started again
                 mark.unlink(missing_ok=True)
@@ -138,6 +141,10 @@ class Build:
         self.totals.sums["quarantine_lines"] = lines
         if lines > self.kept_lines:
             get_logger().warning(f"{lines - self.kept_lines:,} records set aside: {quarantine}")
+
+    def named(self) -> list[str]:
+        """What is named as corpus, for messages."""
+        return [path for paths in corpus_paths(self.config).values() for path in paths]
 
     def train_or_take_up(self) -> Codec:
         """The tokenizer trained on the sample, or the one that an interrupted run trained on the same."""
@@ -148,12 +155,15 @@ class Build:
             dropped = (lambda number: read_drops(work.duplicates, number).documents) if self.needed.keys else None
             sentences = chosen_units(samples, settings.sample_bytes, dropped)
             get_logger().info(f"training a tokenizer of {settings.vocab_size:,} pieces ...")
-            write_atomic(path, train_tokenizer(sentences, settings, self.config.seed))
+            model = train_tokenizer(sentences, settings, self.config.seed)
+            work.check()
+            write_atomic(path, model)
         return load_codec(path)
 
     def tokenize(self, codec: Codec) -> Pass:
         """Every document's ids and a closing [SEP], in a segment for each task and split."""
         tokens = self.work.tokens(codec.sha256)
+        self.work.check()
         write_atomic(tokens.path / "tokenizer.model", codec.model)
         self.all_tasks("tokenising", tokens, tokenize_task, codec.sha256)
         return tokens
@@ -216,6 +226,15 @@ class Build:
                 f"corpus.validation_fraction {fraction:g}. Raise it to evaluate while training."
             )
 
+    def is_there(self, made: Pass, shard: int) -> bool:
+        """Whether a shard that is marked as finished still has its file."""
+        entry = ShardEntry(**made.report(shard))
+        try:
+            check_sizes(self.folder.data, [entry])
+        except UserError:
+            return False
+        return True
+
     def write_shards(self, split: str, kind: str, codec: Codec, rows: np.ndarray[Any, Any]) -> SplitEntry:
         """The split's shards, each from its token range of the stream; those of an older revision first."""
         before = self.inputs.before.splits.get(split) if self.inputs.before is not None else None
@@ -235,7 +254,7 @@ class Build:
                 return before
             plan = grown(plan, before, self.folder.data)
         made, digest = write_plan(self.work, plan, rows)
-        done = made.finished()
+        done = {shard for shard in made.finished() if self.is_there(made, shard)}
         todo = [shard for shard in plan.shards if shard not in done]
         arguments = ((str(self.work.path), self.work.id, split, digest, shard) for shard in todo)
         started = len(plan.shards) - len(todo)

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import complete_file, read_json, sha256_file
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.stores.faults import StoreAway
 from pipeline.cleaning.cleaner import config_files as clean_files
 from pipeline.cleaning.contamination_index import config_files as evaluation_files
-from pipeline.corpus.files import InputFile
+from pipeline.corpus.files import InputFile, find_files
 from pipeline.corpus.tasks import content_digest
 from pipeline.shards.manifest import Manifest, all_shards, check_sizes, read_manifest
 from pipeline.stages.preprocess_totals import Totals
@@ -92,8 +94,15 @@ def check_done(config: RunConfig, folder: RunFolder, find: Callable[[], dict[str
         try:
             more, new = _compare_files(note, find())
             changes += more
+        except StoreAway:
+            raise
         except UserError as error:
-            get_logger().info(f"the corpus cannot be compared with what was read: {error}")
+            if _some_found(config):
+                changes.append(str(error))
+            elif left_behind(folder, manifest):
+                raise  # new files were being added; without them nothing is said about that work
+            else:
+                get_logger().info(f"the corpus is not here to be compared with what was read: {error}")
     if new and "totals" not in note:
         changes += [f"{file.path} is new" for files in new.values() for file in files][:SHOWN]
     if changes:
@@ -104,6 +113,22 @@ def check_done(config: RunConfig, folder: RunFolder, find: Callable[[], dict[str
         )
     check_sizes(folder.data, all_shards(manifest))
     return Done(manifest, new, note)
+
+
+def left_behind(folder: RunFolder, manifest: Manifest) -> bool:
+    """Whether there is work of a later version that was interrupted."""
+    job = folder.data / ".work" / "job.json"
+    return job.exists() and int(read_json(job)["revision"]) > manifest.version
+
+
+def _some_found(config: RunConfig) -> bool:
+    """Whether anything that is named can be found; where nothing can, this host has no corpus, as for training."""
+    corpus = config.corpus
+    for entry in [*corpus.paths, *(path for source in corpus.corpora.values() for path in source.paths)]:
+        with suppress(UserError):
+            if find_files([entry]):
+                return True
+    return False
 
 
 def filter_files(config: RunConfig) -> dict[str, str]:
@@ -186,13 +211,15 @@ def _compare_files(
             size, stamp, digests = then[key]
             if size != file.size:
                 changes.append(f"{file.path} had {size:,} bytes, has {file.size:,}")
-            elif stamp and stamp != str(file.changed) and not _same_content(file, digests):
+            elif stamp and stamp != str(file.changed) and not same_content(file, digests):
                 changes.append(f"{file.path} has the same size, but another content")
     changes += [f"{path} is gone" for corpus, path in then if (corpus, path) not in seen]
     more = [f"... and {len(changes) - SHOWN} more files"] if len(changes) > SHOWN else []
     return changes[:SHOWN] + more, new
 
 
-def _same_content(file: InputFile, digests: list[list[Any]]) -> bool:
+def same_content(file: InputFile, digests: list[list[Any]]) -> bool:
     """Whether a file that was written again, or moved, still has the bytes that were read."""
+    if file.size == 0:
+        return True
     return bool(digests) and all(content_digest(file, start, stop) == sha256 != "" for start, stop, sha256 in digests)

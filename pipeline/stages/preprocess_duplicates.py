@@ -10,8 +10,10 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.workers import Workers
 from pipeline.corpus.documents import EXAMPLE_CHARACTERS, EXAMPLES
 from pipeline.corpus.quarantine import line_at
+from pipeline.corpus.tasks import Task
 from pipeline.duplicates.find import DuplicateTotals, Place, find_duplicates
 from pipeline.duplicates.index import save_index
+from pipeline.duplicates.paragraphs import split_paragraphs
 from pipeline.stages.preprocess_tasks import task_texts
 from pipeline.stages.preprocess_totals import reads_in_order
 from pipeline.stages.preprocess_work import Work
@@ -50,28 +52,36 @@ def index_folder(folder: RunFolder, revision: int) -> Path:
 
 
 def _examples(work: Work, found: DuplicateTotals) -> list[dict[str, Any]]:
-    """At most five pairs of each kind: where they are, and how their texts begin."""
+    """At most five pairs of each kind: where they are, and how their texts, or the paragraph that is cut, begin."""
     pairs = [(kind, *pair) for kind, some in found.examples.items() for pair in some[:EXAMPLES]]
-    places = {place for _, *pair in pairs for place in pair}
-    shown = {place: _shown(work, place) for place in places}
-    wanted = {task for task, _ in places}
-    for number, task, _, firsts in reads_in_order(work, work.read):
-        if number in wanted:
-            for place, example in shown.items():
-                if place[0] == number:
-                    span = example.pop("span")
-                    example["file"], example["line"] = (
-                        task.spans[span].file.path,
-                        line_at(firsts[span], example["line"]),
-                    )
-    return [{"kind": kind, "dropped": shown[dropped], "kept": shown[kept]} for kind, dropped, kept in pairs]
+    firsts_of = _firsts(work, {task for _, *pair in pairs for task, *_ in pair})
+    told = []
+    for kind, dropped, kept in pairs:
+        text = _text(work, dropped[0], dropped[1])
+        if len(dropped) > 2:  # a paragraph, and the same in the document that is kept
+            text = kept_text = split_paragraphs(text)[dropped[2]][0].strip()
+        else:
+            kept_text = _text(work, kept[0], kept[1]) if kept[0] >= 0 else ""
+        sides = {"dropped": (dropped, text), "kept": (kept, kept_text)}
+        told.append({"kind": kind} | {side: _shown(work, *one, firsts_of) for side, one in sides.items()})
+    return told
 
 
-def _shown(work: Work, place: Place) -> dict[str, Any]:
-    task, document = place
-    if task < 0:
-        return {"file": "an older revision", "line": None, "text": ""}
-    with (work.read.folder(task) / "places.npy").open("rb") as file:
+def _firsts(work: Work, wanted: set[int]) -> dict[int, tuple[Task, list[int]]]:
+    """Of these tasks: the task, and the lines of its files before each of its spans."""
+    return {number: (task, firsts) for number, task, _, firsts in reads_in_order(work, work.read) if number in wanted}
+
+
+def _shown(work: Work, place: Place, text: str, firsts_of: dict[int, tuple[Task, list[int]]]) -> dict[str, Any]:
+    number, document = place[:2]
+    if number < 0:
+        return {"file": "an older revision", "line": None, "text": text[:EXAMPLE_CHARACTERS]}
+    with (work.read.folder(number) / "places.npy").open("rb") as file:
         span, line = np.load(file, allow_pickle=False)[document].tolist()
-    text = next(islice(task_texts(work, task), document, None))
-    return {"span": span, "line": line, "text": text[:EXAMPLE_CHARACTERS]}
+    task, firsts = firsts_of[number]
+    at = line_at(firsts[span], line)
+    return {"file": task.spans[span].file.path, "line": at, "text": text[:EXAMPLE_CHARACTERS]}
+
+
+def _text(work: Work, task: int, document: int) -> str:
+    return next(islice(task_texts(work, task), document, None))

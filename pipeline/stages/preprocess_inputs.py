@@ -61,6 +61,9 @@ def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
     """Finds and checks the input files, the filters' files and the given tokenizer. UserError for what is unusable."""
     codec = given_codec(config.tokenizer.path) if config.tokenizer.path is not None else None
     files = find_inputs(config, folder)
+    for file in (file for found in files.values() for file in found):
+        if not file.path.isprintable() and file.path.encode(errors="replace").decode() != file.path:
+            raise UserError(f"the name of {file.path!r} is not UTF-8. Rename the file.")
     for name, found in files.items():
         if all(file.size == 0 for file in found):
             key = f"corpus.corpora.{name}.paths" if name else "corpus.paths"

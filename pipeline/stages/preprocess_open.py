@@ -1,24 +1,19 @@
 """Begins the scratch folder of a run, or takes up what an interrupted one has left there; another one's is refused."""
 
-import json
-import os
-from collections.abc import Iterable, Iterator
+import secrets
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.config import RunConfig, flatten
 from pipeline.base.errors import UserError
-from pipeline.base.files import complete_file, read_json, remove_tree, write_json
+from pipeline.base.files import read_json, remove_tree, write_json
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
-from pipeline.corpus.files import InputFile
 from pipeline.corpus.worklist import write_worklist
-from pipeline.stages.preprocess_done import SHOWN, filter_files, plain_value
+from pipeline.stages.preprocess_changes import changed_files, write_files
+from pipeline.stages.preprocess_done import filter_files, plain_value
 from pipeline.stages.preprocess_inputs import Inputs
-from pipeline.stages.preprocess_work import FORMAT, Work, digest_of
-
-Facts = tuple[str, str, str, int, str]
-"""Corpus, path, place, size, and what differs when the content does."""
+from pipeline.stages.preprocess_work import FORMAT, Work
 
 
 def work_path(folder: RunFolder) -> Path:
@@ -42,7 +37,7 @@ def open_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Work:
         get_logger().info(f"going on with what an interrupted run has left in {path}")
         return Work(path)
     remove_tree(path)
-    _write_files(path / "files.jsonl", inputs.files)
+    write_files(path / "files.jsonl", inputs.files)
     write_worklist(path, inputs.tasks(config.corpus.task_bytes))
     job = {
         "format": FORMAT,
@@ -52,7 +47,7 @@ def open_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Work:
         "filters": filter_files(config),
         "config": config.to_dict(),
     }
-    write_json(path / "job.json", job | {"id": digest_of([job, os.getpid(), str(path)])})
+    write_json(path / "job.json", job | {"id": secrets.token_hex(8)})
     return Work(path)
 
 
@@ -98,7 +93,7 @@ def check_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> None:
         then_files, now_files = dict(job["filters"]), dict(filter_files(config))
         names = sorted(then_files | now_files)
         changes += [f"{name} changed" for name in names if then_files.get(name) != now_files.get(name)]
-        changes += _changed_files(path / "files.jsonl", inputs)
+        changes += changed_files(Work(path), inputs.files, whole=False)
     if changes:
         listed = "\n  ".join(changes)
         if stopped_mark(path).exists():
@@ -106,43 +101,16 @@ def check_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> None:
             return remove_tree(path)
         raise UserError(
             f"{path} holds the work of an interrupted run over another config or corpus:\n  {listed}\n"
-            "Put this back as it was to go on from there, or add --fresh to begin anew."
+            f"Put this back as it was to go on from there, or {_anew(job)}."
         )
+
+
+def _anew(job: dict[str, Any]) -> str:
+    """How to begin anew without losing an older version of the data set."""
+    return "delete that folder to begin that version anew" if job["revision"] > 1 else "add --fresh to begin anew"
 
 
 def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
     from pipeline.base.config import config_from_dict
 
     return task_settings(config_from_dict(values, "job.json"))
-
-
-def _changed_files(path: Path, inputs: Inputs) -> list[str]:
-    then = {facts[:3]: facts[3:] for facts in _read_files(path)}
-    now = {facts[:3]: facts[3:] for facts in _facts(inputs.files)}
-    changes = [f"{name[1]} is new" for name in now if name not in then]
-    changes += [f"{name[1]} is gone" for name in then if name not in now]
-    for name, (size, stamp) in now.items():
-        was = then.get(name)
-        if was is not None and was != (size, stamp):
-            told = f"had {was[0]:,} bytes, has {size:,}" if was[0] != size else "was written again"
-            changes.append(f"{name[1]} {told}")
-    more = [f"... and {len(changes) - SHOWN} more files"] if len(changes) > SHOWN else []
-    return changes[:SHOWN] + more
-
-
-def _facts(files: dict[str, list[InputFile]]) -> Iterator[Facts]:
-    for corpus, some in files.items():
-        for file in some:
-            yield corpus, file.path, file.place, file.size, str(file.changed)
-
-
-def _write_files(path: Path, files: dict[str, list[InputFile]]) -> None:
-    with complete_file(path) as aside, open(aside, "w", encoding="utf-8") as out:
-        out.writelines(json.dumps(facts) + "\n" for facts in _facts(files))
-
-
-def _read_files(path: Path) -> Iterable[Facts]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            corpus, name, place, size, stamp = json.loads(line)
-            yield corpus, name, place, size, stamp

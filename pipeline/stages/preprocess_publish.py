@@ -16,15 +16,17 @@ from pipeline.base.files import is_aside, is_remote, read_json, remove_tree, wri
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile
+from pipeline.corpus.quarantine import cut_quarantine
 from pipeline.reporting.page import render
 from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import CorpusEntry, Manifest, SplitEntry, TokenizerEntry, all_shards, write_manifest
-from pipeline.stages.preprocess_done import filter_files, inputs_path, write_inputs
+from pipeline.stages.preprocess_changes import digests_read
+from pipeline.stages.preprocess_done import filter_files, inputs_path, left_behind, write_inputs
 from pipeline.stages.preprocess_inputs import Inputs
 from pipeline.stages.preprocess_open import work_path
 from pipeline.stages.preprocess_results import corpus_sha256, statistics
 from pipeline.stages.preprocess_tasks import frequency_stride, wants
-from pipeline.stages.preprocess_totals import Totals, reads_in_order
+from pipeline.stages.preprocess_totals import Totals
 from pipeline.stages.preprocess_work import Pass, Work
 from pipeline.stream.corpora import NO_MIXTURE, corpora_of, find_shares
 from pipeline.vocabulary.codec import Codec
@@ -41,6 +43,7 @@ def publish(
     splits: dict[str, SplitEntry],
 ) -> Manifest:
     """Writes everything but the shards, which are there, and removes the scratch folder."""
+    work.check()
     before, numbers = inputs.before, range(len(work.tasks))
     digests = (tokens.folder(number) / "digests" for number in numbers)
     manifest = Manifest(
@@ -62,8 +65,8 @@ def publish(
             folder.tokenizer.unlink()  # of an earlier data set
         write_atomic(place, codec.model)
     facts = statistics(totals, codec, _frequencies(tokens, numbers, codec), corpus_shares(config, folder, manifest))
-    write_json(folder.statistics, facts)
-    write_atomic(folder.report, render(facts, f"Data report {manifest.corpus.sha256[:12]}"))
+    write_json(work.path / folder.statistics.name, facts)
+    write_atomic(work.path / folder.report.name, render(facts, f"Data report {manifest.corpus.sha256[:12]}"))
     read_pass = work.read if wants(config, inputs.revision).any else tokens
     older = read_json(inputs_path(folder, before.version))["files"] if before is not None else []
     write_inputs(folder, inputs.revision, _files_read(work, read_pass, inputs), totals, filter_files(config), older)
@@ -74,7 +77,21 @@ def publish(
 
 
 def clear_work(folder: RunFolder, manifest: Manifest) -> None:
-    """Removes the scratch folder, files among the shards that no revision names, and what kills left half-written."""
+    """Removes the scratch folder, files among the shards that no revision names, and what kills left half-written.
+
+    Of a version that was made and killed before this, its figures are put in their places; of a later one that was
+    given up, what it has left beside the shards is taken back.
+    """
+    work = work_path(folder)
+    if left_over(folder, manifest):
+        for place in (folder.statistics, folder.report):
+            if (work / place.name).exists():
+                write_atomic(place, (work / place.name).read_bytes())
+    elif left_behind(folder, manifest):
+        cut_quarantine(folder.quarantine, manifest.corpus.quarantined)
+        for path in sorted((folder.data / "manifests").iterdir()):
+            if int(path.name.partition(".")[0]) > manifest.version:
+                path.unlink()
     named = {entry.name for entry in all_shards(manifest)}
     for number in range(1, manifest.version):
         older = folder.data / "manifests" / f"{number:06d}.json"
@@ -135,16 +152,7 @@ def _frequencies(tokens: Pass, numbers: range, codec: Codec) -> np.ndarray[Any, 
 
 def _files_read(work: Work, read_pass: Pass, inputs: Inputs) -> Iterator[tuple[str, InputFile, list[list[Any]]]]:
     """Every input file, empty ones too, with the digests of the parts that tasks have read."""
-    parts: dict[str, list[list[Any]]] = {}
-    waiting = iter([(corpus, file) for corpus, files in inputs.files.items() for file in files])
-    current: tuple[str, InputFile] | None = next(waiting, None)
-    for _, task, read, _ in reads_in_order(work, read_pass):
-        for span, digest in zip(task.spans, read.digests, strict=True):
-            while current is not None and (current[0], current[1].path) != (task.corpus, span.file.path):
-                yield (*current, parts.pop(current[1].path, []))
-                current = next(waiting, None)
-            if digest:
-                parts.setdefault(span.file.path, []).append([span.start, span.stop, digest])
-    while current is not None:
-        yield (*current, parts.pop(current[1].path, []))
-        current = next(waiting, None)
+    parts = digests_read(work, [read_pass])
+    for corpus, files in inputs.files.items():
+        for file in files:
+            yield corpus, file, parts.get((corpus, file.path), [])

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from model.config import UNK_ID
+from model.config import SEP_ID, UNK_ID
 from pipeline.base.files import is_remote, sha256_file
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import Tracker
+from pipeline.corpus.documents import CONTAMINATION, EXAMPLES
 from pipeline.shards.manifest import Manifest
 from pipeline.stages.length_counts import LengthCounts
 from pipeline.stages.preprocess_composition import inputs_of, scripts_of
@@ -60,7 +61,7 @@ def statistics(totals: Totals, codec: Codec, frequencies: Counts, shares: Sequen
         "scripts": scripts_of(totals.count("scripts")),
         "languages": dict(totals.count("languages").most_common()),
         "edits": dict(sorted(totals.count("edits").items())),
-        "filters": [{"name": name} | found for name, found in totals.filters.items()],
+        "filters": list(totals.filters.values()),
         "duplicates": duplicates,
         "contamination": _contamination(totals),
         "corpora": list(shares),
@@ -72,8 +73,9 @@ def statistics(totals: Totals, codec: Codec, frequencies: Counts, shares: Sequen
 def dropped_by_reason(totals: Totals) -> dict[str, int]:
     """How many records were set aside or dropped for each kind of reason, most frequent first."""
     reasons = Counter(totals.count("reasons"))
-    for name, found in totals.filters.items():
-        reasons[name] += found["documents"]
+    for found in totals.filters.values():
+        if found["documents"]:
+            reasons[found["name"]] += found["documents"]
     for kind in ("exact", "near"):
         if totals.duplicates.get(kind):
             reasons[f"duplicate: {kind}"] = totals.duplicates[kind]
@@ -84,16 +86,21 @@ def dropped_by_reason(totals: Totals) -> dict[str, int]:
 
 def _contamination(totals: Totals) -> dict[str, Any]:
     by_file = {name: dict(counts) for name, counts in sorted(totals.contamination.items())}
-    found = totals.filters.get("decontaminate", {"documents": 0, "examples": []})
-    return {"documents": found["documents"], "by_file": by_file, "examples": found["examples"]} if by_file else {}
+    found = [one for one in totals.filters.values() if one["name"] == CONTAMINATION]
+    examples = [example for one in found for example in one["examples"]][:EXAMPLES]
+    dropped = sum(one["documents"] for one in found)
+    return {"documents": dropped, "by_file": by_file, "examples": examples} if by_file else {}
 
 
 def tokenizer_statistics(codec: Codec, frequencies: Counts, words: int) -> dict[str, Any]:
     """Of the tasks that were counted: fertility, unknown and byte tokens, frequent pieces.
 
-    frequencies (vocab_size,): how often each piece occurs; words: separated by white space.
+    frequencies (vocab_size,): how often each piece occurs; words: separated by white space. The [SEP] after each
+    document is no piece of its words and is left out.
     """
     pieces = codec.pieces()
+    frequencies = frequencies.copy()
+    frequencies[SEP_ID] = 0
     total = int(frequencies.sum())
     order = np.argsort(-frequencies, kind="stable")
     ranked = frequencies[order]

@@ -6,6 +6,7 @@ last shard is cut anew under a name of its own, so that the older manifest stays
 
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.base.files import complete_file, is_remote, write_json
+from pipeline.base.arrays import npy_bytes
+from pipeline.base.files import is_remote, remove_tree, write_atomic, write_json
 from pipeline.shards.block import (
     Block,
     Pieces,
@@ -26,7 +28,7 @@ from pipeline.shards.block import (
     shard_range,
     take,
 )
-from pipeline.shards.manifest import SplitEntry
+from pipeline.shards.manifest import SplitEntry, verify_shards
 from pipeline.shards.reading import read_blocks
 from pipeline.shards.writer import write_shard
 from pipeline.stages.preprocess_work import Pass, Work, digest_of, opened
@@ -80,6 +82,8 @@ def grown(plan: SplitPlan, old: SplitEntry, data: Path) -> SplitPlan:
     shard = first_block // plan.shard_blocks
     name = old.shards[shard].name if shard < len(old.shards) else ""
     documents = 0
+    if name:
+        verify_shards(data, [old.shards[shard]])  # what is damaged must not come back with a digest of its own
     if left:
         *_, tail = read_blocks(data / name)
         documents = len(tail.documents)
@@ -99,8 +103,11 @@ def write_plan(work: Work, plan: SplitPlan, pieces: Array) -> tuple[Pass, str]:
     """Writes the split's plan, pieces (n, 3) int64 of task, tokens and documents; its pass, and the plan's digest."""
     digest = digest_of(asdict(plan))
     made = work.shards(plan.split, digest)
-    with complete_file(made.path / "pieces.npy") as aside, open(aside, "wb") as file:
-        np.save(file, pieces, allow_pickle=False)
+    work.check()
+    for other in sorted(work.path.iterdir()):  # of other sizes: they write the same files
+        if re.fullmatch(rf"shards-{re.escape(plan.split)}-[0-9a-f]{{16}}", other.name) and other.name != made.name:
+            remove_tree(other)
+    write_atomic(made.path / "pieces.npy", npy_bytes(pieces))
     write_json(made.path / "plan.json", asdict(plan))
     return made, digest
 
@@ -110,6 +117,7 @@ def shard_task(place: str, job: str, split: str, digest: str, shard: int) -> flo
     began = time.monotonic()
     work = opened(place, job)
     cut = _opened_cut(place, job, split, digest)
+    work.check()
     entry = write_shard(work.path.parent / split / cut.plan.name(shard), cut.blocks(shard))
     work.shards(split, digest).finish(shard, entry.model_dump(mode="json"))
     return time.monotonic() - began

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from model.config import UNK_ID
+from pipeline.base.arrays import append, save_array
 from pipeline.base.cleaning_sections import CleanConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
@@ -44,7 +45,7 @@ FREQUENCY_TASKS = 200
 
 def frequency_stride(tasks: int) -> int:
     """Every how-manieth task counts the pieces."""
-    return -(-tasks // FREQUENCY_TASKS)
+    return max(1, -(-tasks // FREQUENCY_TASKS))
 
 
 @dataclass
@@ -161,7 +162,7 @@ def _write_read(work: Work, number: int, folder: Path, documents: Iterable[Docum
         sample.save(folder / "sample")
     if keys is not None:
         keys.save(folder)
-        np.save(folder / "places.npy", np.array(places, np.int64).reshape(-1, 2), allow_pickle=False)
+        save_array(folder / "places.npy", np.array(places, np.int64).reshape(-1, 2))
 
 
 def _write_tokens(work: Work, number: int, sha256: str, folder: Path, documents: Iterable[Document]) -> dict[str, Any]:
@@ -241,7 +242,7 @@ class _Segment:
                     if some:
                         self._add(split, some, files[split, "ids"], files[split, "starts"])
         if self.counts:
-            np.save(self.folder / "frequencies.npy", self.frequencies, allow_pickle=False)
+            save_array(self.folder / "frequencies.npy", self.frequencies)
         for split, report in self.reports.items():
             report.lengths = self.lengths[split].bins()
         return {split: asdict(report) for split, report in self.reports.items()}
@@ -251,8 +252,8 @@ class _Segment:
         report = self.reports[split]
         ids, lengths = self.codec.encode_flat([document.data for document in documents], self.dtype)
         starts = report.tokens + np.cumsum(lengths) - lengths
-        ids.tofile(ids_file)
-        starts.astype("<i8").tofile(starts_file)
+        append(ids_file, ids)
+        append(starts_file, starts.astype("<i8"))
         self.lengths[split].add(lengths)
         report.documents += len(documents)
         report.characters += sum(len(document.text) for document in documents)

@@ -32,6 +32,7 @@ class Totals:
         """reasons, scripts, edits, languages."""
         self.inputs: dict[str, Counter[str]] = {}
         self.filters: dict[str, Plain] = {}
+        """By name, of a mixture by "corpus: name"."""
         self.contamination: dict[str, Counter[str]] = {}
         self.splits: dict[str, Plain] = {}
         self.lengths: defaultdict[str, LengthCounts] = defaultdict(LengthCounts)
@@ -57,7 +58,7 @@ class Totals:
         for file, counts in report.contamination.items():
             self.contamination.setdefault(file, Counter()).update(counts)
         for name, found in report.filters.items():
-            total = self.filters.setdefault(name, {"documents": 0, "characters": 0, "reasons": {}, "examples": []})
+            total = self.filters.setdefault(f"{task.corpus}: {name}" if task.corpus else name, _filter(task, name))
             total["documents"] += found.documents
             total["characters"] += found.characters
             for reason, number in found.reasons.items():
@@ -87,13 +88,20 @@ class Totals:
         totals.counts = {name: Counter(counts) for name, counts in plain["counts"].items()}
         totals.inputs = {name: Counter(counts) for name, counts in plain["inputs"].items()}
         totals.contamination = {name: Counter(counts) for name, counts in plain["contamination"].items()}
-        totals.filters, totals.splits, totals.duplicates = plain["filters"], plain["splits"], plain["duplicates"]
-        for split, bins in plain["lengths"].items():
+        totals.filters = {key: {"name": key} | found for key, found in plain["filters"].items()}
+        totals.splits, totals.duplicates = plain["splits"], plain["duplicates"]
+        for split, bins in plain.get("lengths", {}).items():
             totals.lengths[split].add_bins(bins)
         return totals
 
 
 _FIELDS = ("sums", "counts", "inputs", "filters", "contamination", "splits", "duplicates")
+
+
+def _filter(task: Task, name: str) -> Plain:
+    """What a filter of the task's corpus has dropped: nothing yet."""
+    corpus = {"corpus": task.corpus} if task.corpus else {}
+    return {"name": name, **corpus, "documents": 0, "characters": 0, "reasons": {}, "examples": []}
 
 
 def reads_in_order(work: Work, made: Pass, failed: Mapping[int, str] = NONE_FAILED) -> Iterator[Read]:

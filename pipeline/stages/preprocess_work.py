@@ -126,6 +126,10 @@ class Work:
         self.config = TaskConfig.of(job["config"])
         self.tasks = WorkList(path)
 
+    def check(self) -> None:
+        """UserError where the folder is gone, or another run's has taken its place; before anything is written."""
+        check_there(self.path, self.id)
+
     @property
     def read(self) -> Pass:
         """Records read, checked and cleaned."""

@@ -31,11 +31,13 @@ class TaskLog:
         try:
             yield
         finally:
-            self.file.close()
+            with told_plainly(self.path):
+                self.file.close()
 
     def write(self, task: int, seconds: Any) -> None:
         """One finished task."""
         line = {"pass": self.name, "task": task, "seconds": round(seconds, 3), "time": round(time.time(), 3)}
         assert self.file is not None
-        self.file.write(json.dumps(line) + "\n")
-        self.file.flush()
+        with told_plainly(self.path):
+            self.file.write(json.dumps(line) + "\n")
+            self.file.flush()

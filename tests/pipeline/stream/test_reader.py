@@ -11,7 +11,7 @@ import webdataset
 
 from pipeline.base.errors import UserError
 from pipeline.shards.manifest import read_manifest
-from pipeline.shards.writer import npy_bytes
+from pipeline.base.arrays import npy_bytes
 from pipeline.stream.reader import ShardReader
 from tests.datasets import make_dataset
 
