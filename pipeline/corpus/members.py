@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from pipeline.corpus.opening import open_input
-from pipeline.corpus.streams import CHUNK, Damage, read_chunks, until_error
+from pipeline.corpus.streams import CHUNK, NO_MEMBER, Damage, read_chunks, until_error
 
 READ = 1 << 16
 MAGIC = b"\x1f\x8b\x08"
@@ -102,14 +102,14 @@ def read_source(path: str, packing: str, begins: bytes) -> Iterator[Piece]:
 
 
 def _members(file: IO[bytes], begins: bytes) -> Iterator[Piece]:
-    member = None
+    member, begun = None, False
     data = b""
     while data := data or file.read(READ):
         if member is None:
             data = data.lstrip(b"\0")  # members may be followed by padding
             if not data:
                 continue
-            member = zlib.decompressobj(wbits=31)
+            member, begun = zlib.decompressobj(wbits=31), True
         before = member.copy()
         try:
             out = member.decompress(data, CHUNK)
@@ -127,6 +127,8 @@ def _members(file: IO[bytes], begins: bytes) -> Iterator[Piece]:
         yield member.flush()
         if not member.eof:
             yield Damage("truncated gzip: it ends inside a member")
+    if not begun:
+        yield Damage(NO_MEMBER)
 
 
 def _next_member(data: bytes, file: IO[bytes], begins: bytes) -> bytes:

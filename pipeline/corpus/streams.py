@@ -12,12 +12,15 @@ from collections.abc import Iterator
 
 import zstandard
 
+from pipeline.corpus.first_bytes import FIRST, fault_by_first_bytes
 from pipeline.corpus.opening import open_input
 
 CHUNK = 1 << 20
 ZSTD_FEED = 1 << 12
 ZSTD_WINDOW = 1 << 31
 """As `zstd --long=31` writes; memory is taken only when a frame asks for it."""
+NO_MEMBER = "damaged gzip: it holds no member"
+"""Of a file of nothing but zeros, as a lost disk or a copy that only made room leaves it."""
 
 
 class Damage(Exception):
@@ -37,18 +40,26 @@ def read_chunks(path: str, packing: str = "", start: int = 0, stop: int | None =
         elif packing == ".bz2":
             yield from unbz2(iter(lambda: file.read(CHUNK), b""))
         else:
-            yield from iter(lambda: file.read(CHUNK), b"")
+            yield from _plain(iter(lambda: file.read(CHUNK), b""), start)
+
+
+def _plain(raw: Iterator[bytes], start: int) -> Iterator[bytes]:
+    for number, data in enumerate(raw):
+        fault = fault_by_first_bytes(data[:FIRST]) if start == number == 0 else None
+        if fault:
+            raise Damage(fault)
+        yield data
 
 
 def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
-    member = None
+    member, begun = None, False
     for data in raw:
         while data:
             if member is None:
                 data = data.lstrip(b"\0")  # members may be followed by padding
                 if not data:
                     break
-                member = zlib.decompressobj(wbits=31)
+                member, begun = zlib.decompressobj(wbits=31), True
             before = member.copy()
             try:
                 out = member.decompress(data, CHUNK)
@@ -63,6 +74,8 @@ def _gunzip(raw: Iterator[bytes]) -> Iterator[bytes]:
         yield member.flush()
         if not member.eof:
             raise Damage("truncated gzip: it ends inside a member")
+    if not begun:
+        raise Damage(NO_MEMBER)
 
 
 def until_error(member: "zlib._Decompress", data: bytes) -> Iterator[bytes]:

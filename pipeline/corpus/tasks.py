@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pipeline.base.storage import is_url
 from pipeline.corpus.arrow import read_arrow, record_batch_bytes
 from pipeline.corpus.files import InputFile
+from pipeline.corpus.first_bytes import fault_of_file
 from pipeline.corpus.jsonl import read_jsonl
 from pipeline.corpus.mediawiki import read_mediawiki
 from pipeline.corpus.parquet import read_parquet, row_group_bytes
@@ -26,6 +27,11 @@ RANGES = (".txt", ".jsonl", ".xml")
 """Kinds that are cut by bytes."""
 MOST_SPANS = 1000
 """Files in one task at most, however small."""
+_NAMES = {
+    **{".gz": "gzip", ".zst": "zstd", ".bz2": "bzip2"},
+    **{".parquet": "Parquet", ".arrow": "Arrow", ".warc": "WARC", ".wet": "WARC", ".xml": "XML"},
+}
+"""Packings and kinds of which no whole file is empty."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,8 @@ def plan_tasks(files: Sequence[InputFile], task_bytes: int, corpus: str = "") ->
 
 def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
     if file.size == 0:
+        if _format(file):  # the worker sets it aside, with the reason
+            yield Span(file, 0, None, 0)
         return
     if (file.kind, file.packing) == (".xml", ".bz2"):  # of many streams, which can be entered
         yield from _byte_spans(file, max(1, task_bytes // EXPANSION), EXPANSION)
@@ -94,6 +102,10 @@ def _spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
         yield from _byte_spans(file, task_bytes, 1)
     else:
         yield Span(file, 0, None, file.size)
+
+
+def _format(file: InputFile) -> str | None:
+    return _NAMES.get(file.packing or file.kind)
 
 
 def _byte_spans(file: InputFile, size: int, expansion: int) -> Iterator[Span]:
@@ -126,6 +138,10 @@ def _row_spans(file: InputFile, task_bytes: int) -> Iterator[Span]:
 def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str = "") -> Iterator[Record]:
     """Every record of the span, good and bad, in order; `tally` counts its lines."""
     file = span.file
+    if file.size == 0 and (name := _format(file)):
+        return _set_aside(f"truncated {name}: the file is empty", tally)
+    if span.start and file.kind in RANGES and not file.packing and (fault := fault_of_file(file.place)):
+        return _set_aside(fault, tally)  # the first range says so itself; each counts its bytes as lost
     if file.kind == ".txt":
         return read_text(file.place, file.packing, span.start, span.stop, limit, tally)
     if file.kind in (".warc", ".wet"):
@@ -134,6 +150,11 @@ def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str =
         return read_mediawiki(file.place, file.packing, span.start, span.stop, limit, tally)
     read = {".jsonl": read_jsonl, ".parquet": read_parquet, ".arrow": read_arrow}[file.kind]
     return read(file.place, file.packing, span.start, span.stop, field, limit, tally, url_field)
+
+
+def _set_aside(reason: str, tally: Tally) -> Iterator[Record]:
+    tally.lines += 1
+    yield Record(tally.lines, 0, reason=reason)
 
 
 def span_digest(span: Span) -> str:

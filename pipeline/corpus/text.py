@@ -11,6 +11,9 @@ from pipeline.corpus.opening import open_input
 from pipeline.corpus.records import Record, Tally, record_of, too_long
 from pipeline.corpus.streams import Damage, read_chunks
 
+_ZEROS = b"\0" * 16
+"""A run that no text has: where a file was made but not written, after a crash or in a copy that goes on."""
+
 
 class _Document:
     """The lines of a document so far; past the limit only its size."""
@@ -32,8 +35,11 @@ class _Document:
     def record(self, limit: int) -> Record:
         if not self.whole:
             return Record(self.number, self.size, reason=too_long(limit))
+        data = b"\n".join(self.lines)
+        if _ZEROS in data or (b"\0" in data and 3 * data.count(b"\0") > len(data)):  # UTF-16 has every second byte zero
+            return Record(self.number, self.size, reason="damaged text: NUL bytes")
         try:
-            text = b"\n".join(self.lines).decode()
+            text = data.decode()
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             return Record(self.number, self.size, reason=f"invalid UTF-8: line {line} of the document")
