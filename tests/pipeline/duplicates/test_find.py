@@ -1,12 +1,14 @@
 """What is found, against references that compare everything with everything; in many units and in one."""
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pipeline.duplicates.bands as bands
+import pipeline.duplicates.near as near
 import pipeline.duplicates.plan as plan
 from pipeline.duplicates.drops import read_drops
 from pipeline.duplicates.find import find_duplicates
@@ -109,10 +111,26 @@ def test_each_step_leaves_out_what_was_dropped_before(tmp_path: Path) -> None:
     }
 
 
-def test_near_groups_are_the_components_of_all_similar_pairs(tmp_path: Path) -> None:
-    """With a chain whose ends are not similar: each version changes the one before."""
+def settled_by_all_pairs(similarity: np.ndarray, least: float) -> dict[int, int]:
+    """What is dropped and for which document, with every pair of what is left compared."""
+    left, dropped = list(range(len(similarity))), dict[int, int]()
+    for _ in range(near.ROUNDS):
+        first = {number: number for number in left}
+        for _ in left:
+            first = {one: min(first[other] for other in left if similarity[one, other] >= least) for one in left}
+        dropped |= {one: kept for one, kept in first.items() if one != kept and similarity[one, kept] >= least / 2}
+        left = [one for one in left if one not in dropped and one not in first.values()]
+    for later in left:
+        for earlier in left:
+            if earlier < later and earlier not in dropped and similarity[later, earlier] >= least:
+                dropped.setdefault(later, earlier)
+    return dropped
+
+
+def test_a_chain_is_settled_as_by_all_pairs(tmp_path: Path) -> None:
+    """Each version changes the one before, so the ends of the chain have nothing in common."""
     chance, versions = random.Random(5), [words_of(random.Random(6), 150)]
-    for _ in range(30):
+    for _ in range(50):
         versions.append(changed(versions[-1], chance, 0.08))
     texts = [" ".join(words) for words in versions] + [" ".join(words_of(chance, 150)) for _ in range(40)]
     chance.shuffle(texts)
@@ -120,12 +138,25 @@ def test_near_groups_are_the_components_of_all_similar_pairs(tmp_path: Path) -> 
     totals, dropped, _ = found_in(config, cut(texts, [9]), tmp_path)
     assert config.near is not None
     signatures = Sketcher(config.near).sketch(texts)
-    similar = (signatures[:, None] == signatures[None]).mean(2) >= 0.35
-    group = list(range(len(texts)))
-    for _ in texts:
-        group = [min(group[other] for other in np.flatnonzero(similar[number])) for number in range(len(texts))]
-    assert set(dropped) == {number for number, first in enumerate(group) if first != number}
-    assert (totals.near_groups, totals.near_largest) == (1, 31)
+    expected = settled_by_all_pairs((signatures[:, None] == signatures[None]).mean(2), 0.35)
+    assert set(dropped) == set(expected)
+    sizes = Counter(expected.values())
+    assert len(sizes) > near.ROUNDS
+    assert (totals.near_groups, totals.near_largest) == (len(sizes), max(sizes.values()) + 1)
+
+
+@pytest.mark.usefixtures("units")
+def test_no_text_falls_for_one_with_which_it_has_nothing_in_common(tmp_path: Path) -> None:
+    chance = random.Random(10)
+    one, other = words_of(chance, 300), words_of(chance, 300)
+    texts = [" ".join(words) for words in (one, one + other, other)]
+    assert found_in(config_of(near={}), [texts], tmp_path / "whole")[1] == {1: "near"}
+    words = [f"w{chance.randrange(10**6)}" for _ in range(80 * 59 + 200)]
+    windows = [words[80 * number : 80 * number + 200] for number in range(60)]
+    _, dropped, _ = found_in(config_of(near={}), [[" ".join(some) for some in windows]], tmp_path / "windows")
+    kept = {word for number, some in enumerate(windows) for word in some if number not in dropped}
+    assert len(dropped) > 15
+    assert kept >= set(words[:-80])  # the last window may go for the one before
 
 
 def test_tasks_and_units_do_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

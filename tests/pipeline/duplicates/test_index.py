@@ -1,5 +1,6 @@
 """A finished data set's documents come before new ones and are not dropped again."""
 
+import random
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,16 @@ import pipeline.duplicates.plan as plan
 from pipeline.base.errors import UserError
 from pipeline.duplicates.find import find_duplicates
 from pipeline.duplicates.index import save_index
-from tests.pipeline.duplicates.copies import Here, config_of, corpus_with_copies, cut, drops_of, found_in, save_keys
+from tests.pipeline.duplicates.copies import (
+    Here,
+    config_of,
+    corpus_with_copies,
+    cut,
+    drops_of,
+    found_in,
+    save_keys,
+    words_of,
+)
 
 ALL = config_of(documents=True, near={}, paragraphs=True)
 
@@ -38,6 +48,23 @@ def test_grown_is_as_made_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     texts, _ = corpus_with_copies(11, 120)
     _, *once = found_in(ALL, cut(texts, [50]), tmp_path / "once")
     assert list(grow(texts, sizes, tmp_path / "grown")) == once
+
+
+def test_a_chain_is_settled_over_an_index(tmp_path: Path) -> None:
+    """Two old documents that a new one takes up whole stay, and so does what only that new one has."""
+    chance, near = random.Random(12), config_of(near={})
+    first, second, third = (words_of(chance, 300) for _ in range(3))
+    old, new = (
+        [" ".join(first), " ".join(second)],
+        [" ".join(first + second), " ".join(second + third), " ".join(third)],
+    )
+    folders = save_keys(near, [old], tmp_path / "keys")
+    find_duplicates(near, folders, 1, tmp_path / "out", Here())  # type: ignore[arg-type]
+    save_index(near, folders, 1, tmp_path / "out", tmp_path / "index", Here())  # type: ignore[arg-type]
+    totals, dropped, _ = found_in(near, [new], tmp_path / "more", tmp_path / "index")
+    assert dropped == {0: "near", 1: "near"}
+    assert totals.examples["near"] == [((0, 0), (-1, 0)), ((0, 1), (-1, 1))]
+    assert found_in(near, [old + new], tmp_path / "once")[1] == {2: "near", 3: "near"}
 
 
 def test_places_of_an_index_are_told_apart(tmp_path: Path) -> None:
