@@ -17,7 +17,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.log import get_logger
 from pipeline.base.storage import Location, facts_of, is_remote, is_url, place_of
 from pipeline.base.stores.faults import StoreAway
-from pipeline.corpus.urls import Found, find_urls, is_passed_over
+from pipeline.corpus.urls import Found, find_urls, is_passed_over, same_place
 
 SHOWN = 3
 KINDS = (".txt", ".jsonl", ".parquet", ".arrow", ".warc", ".wet", ".xml")
@@ -60,8 +60,14 @@ def kind_of(path: str) -> tuple[str, str] | None:
     return (kind, packing) if kind in KINDS else None
 
 
+_MEANT = re.compile(
+    r"\.(txt|jsonl?|ndjson|parquet|arrow|warc|wet|xml|zip|tar|tgz|tbz2?|txz|tzst|7z|rar)(\.[^./]+)*~?$", re.IGNORECASE
+)
+"""Names of files that seem to hold a corpus, whatever else their names end in."""
+
+
 class _Kinds:
-    """kind_of, that notes which files it has passed over although they seem to be meant: a.jsonl.xz, a.jsonl.part."""
+    """kind_of, that notes which files it has passed over although they seem to be meant: a.jsonl.xz, a.json, a.tgz."""
 
     def __init__(self) -> None:
         self.unread: list[str] = []
@@ -70,8 +76,10 @@ class _Kinds:
     def __call__(self, path: str) -> tuple[str, str] | None:
         kind = kind_of(path)
         stem, suffix = os.path.splitext(path.lower())
-        if kind is None and kind_of(stem) is not None:
-            (self.unread if suffix in _UNREAD else self.others).append(path)
+        if kind is None and kind_of(stem) is not None and suffix in _UNREAD:
+            self.unread.append(path)
+        elif kind is None and _MEANT.search(_PART.sub(".xml", os.path.basename(path))):
+            self.others.append(path)
         return kind
 
 
@@ -83,27 +91,31 @@ def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
     """
     found: dict[str, InputFile] = {}
     problems: list[str] = []
-    kinds = _Kinds()
+    unread: list[str] = []
+    others: list[str] = []
     for entry in paths:
+        kinds = _Kinds()
         try:
             files, root = _entry_files(entry, kinds)
         except StoreAway:  # the next entry would be waited for as long
             raise
         except UserError as error:
             problems.append(str(error))
-            continue
+            files, root = [], ""
         passed_over = [str(place) for place in own if not _is_below(root, str(place))]
         for file in files:
-            place = file.place if is_url(file.path) else os.path.realpath(file.path)
-            if not any(place == folder or _is_below(place, folder) for folder in passed_over):
+            place = same_place(file.path) if is_url(file.path) else os.path.realpath(file.path)
+            if not _is_in(place, passed_over):
                 found.setdefault(place, file)
-    if kinds.unread:
+        unread += [path for path in kinds.unread if not _is_in(_full(path, root), passed_over)]
+        others += [path for path in kinds.others if not _is_in(_full(path, root), passed_over)]
+    if unread:
         problems.append(
-            f"{_some(kinds.unread)}: compressed in a way that is not read; {', '.join(PACKINGS)} are. Convert what is "
+            f"{_some(unread)}: compressed in a way that is not read; {', '.join(PACKINGS)} are. Convert what is "
             "meant, and move away what is not."
         )
-    if kinds.others:
-        get_logger().warning(f"passed over, by the ends of their names: {_some(kinds.others)}")
+    if others:
+        get_logger().warning(f"passed over, by the ends of their names: {_some(others)}")
     if problems:
         raise UserError("corpus.paths:\n  " + "\n  ".join(problems))
     if not found:
@@ -112,8 +124,18 @@ def find_files(paths: Sequence[str], *own: Location) -> list[InputFile]:
 
 
 def _some(names: list[str]) -> str:
+    names = sorted(set(names))
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def _full(path: str, root: str) -> str:
+    """A path as listed, which in a store is without the scheme, as `_is_in` compares it."""
+    return f"{root.partition('://')[0]}://{path}" if is_url(root) and not is_url(path) else os.path.realpath(path)
+
+
+def _is_in(place: str, folders: Sequence[str]) -> bool:
+    return any(place == folder or _is_below(place, folder) for folder in folders)
 
 
 def _is_below(place: str, folder: str) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pipeline.base.errors import UserError
-from pipeline.base.storage import Facts, facts_in, facts_of, reading, system_of
+from pipeline.base.storage import Facts, facts_in, facts_of, place_of, reading, system_of
 from pipeline.base.stores.faults import shown, status_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ Wanted = Callable[[str], object]
 """Whether a name is that of a file to read."""
 
 
-_BYPRODUCT = re.compile(r"cache-[0-9a-f]+.*\.arrow|.*-multistream-index\d*\.txt.*", re.IGNORECASE)
-"""What Hugging Face's map() and filter() leave beside a data set, and the index of a Wikipedia dump."""
+_BYPRODUCT = re.compile(
+    r"cache-[0-9a-f]+.*\.arrow|(dataset_info|dataset_dict|state)\.json|.*-multistream-index\d*\.txt.*", re.IGNORECASE
+)
+"""What Hugging Face's save_to_disk(), map() and filter() leave beside a data set, and the index of a Wikipedia dump."""
 
 
 def is_passed_over(name: str) -> bool:
@@ -62,6 +64,13 @@ def find_urls(place: "UPath", wanted: Wanted, kinds: str) -> list[Found]:
         return _glob(system, place, wanted, kinds)
 
 
+def same_place(url: str) -> str:
+    """What two URLs of one file share: http(s) as it is sent, in which "a b" and "a%20b" are one name."""
+    if not url.lower().startswith(("http://", "https://")):
+        return url
+    return str(system_of(place_of(url)).encode_url(url))
+
+
 def _web_file(place: "UPath", wanted: Wanted, kinds: str) -> Found:
     path = unquote(urlsplit(place.path).path)
     if glob.has_magic(path) or not wanted(path):
@@ -86,7 +95,7 @@ def _below(system: Any, place: "UPath", folder: str, wanted: Wanted, base: str |
     found = []
     for name, about in sorted(system.find(folder, detail=True).items()):
         inside = name.removeprefix(folder).strip("/").split("/")
-        if about["type"] == "file" and wanted(name) and not any(map(is_passed_over, inside)):
+        if about["type"] == "file" and not any(map(is_passed_over, inside)) and wanted(name):
             found.append(_found(place, about, folder if base is None else base))
     return found
 

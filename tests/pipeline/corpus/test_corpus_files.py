@@ -108,6 +108,49 @@ def test_what_seems_to_be_meant_is_not_passed_over_without_a_word(
         find_files([str(tmp_path)])
 
 
+@pytest.mark.parametrize("entry", ["in", "in/*"])
+def test_other_files_that_seem_to_hold_a_corpus_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, entry: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    meant = (
+        "a.zip",
+        "b.tar.gz",
+        "c.tgz",
+        "d.json",
+        "e.JSON.gz",
+        "f.ndjson",
+        "g.jsonl~",
+        "h.jsonl.xz.part",
+        "i.txt.bak",
+    )
+    for name in (*meant, "z.txt", "notes.md", "README", "dataset_info.json", "code.py", ".hidden.zip", "out.d"):
+        (tmp_path / "in" / name).touch()
+    for known in range(len(meant)):
+        caplog.clear()
+        with caplog.at_level("WARNING"):
+            find_files([entry])
+        shown = [f"in/{name}" for name in meant[known:]]
+        more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+        if entry == "in":
+            assert f"by the ends of their names: {', '.join(shown[:3])}{more}" in caplog.text
+        else:
+            assert shown[0] in caplog.text
+        (tmp_path / "in" / meant[known]).unlink()
+
+
+def test_what_the_run_itself_writes_is_not_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.txt", "run/config.json", "run/data/a.jsonl.xz"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("text")
+    with caplog.at_level("WARNING"):
+        assert [file.name for file in find_files([str(tmp_path)], tmp_path / "run")] == ["a.txt"]
+    assert caplog.text == ""
+    with pytest.raises(UserError, match=r"a\.jsonl\.xz: compressed in a way"):
+        find_files([str(tmp_path)])
+
+
 def test_damaged_archives_count_by_their_bytes(tmp_path: Path) -> None:
     paths = [tmp_path / f"{number}.jsonl.gz" for number in range(4)]
     files = [InputFile(str(path), path.name, ".jsonl", ".gz", 100, "", "/") for path in paths]

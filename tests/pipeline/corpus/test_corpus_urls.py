@@ -134,6 +134,30 @@ def test_what_the_run_itself_writes_is_no_corpus(s3: S3Server) -> None:
     assert [file.name for file in find_files([f"{s3.url}/run/data"], own)] == ["q.jsonl"]
 
 
+def test_names_in_a_store(s3: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+    """Hidden names are looked at no further, what the run writes is not named, and a key is no secret."""
+    for name in ("a.txt", ".hid/z.jsonl.xz", "d/t?token=1.txt", "more.json", "run/data/manifest.json"):
+        (place_of(s3.url) / name).write_bytes(b"some text")
+    with caplog.at_level("WARNING"):
+        files = find_files([s3.url], place_of(f"{s3.url}/run"))
+    assert [file.name for file in files] == ["a.txt", "d/t?token=1.txt"]
+    assert "more.json" in caplog.text
+    assert "manifest.json" not in caplog.text
+    for task in plan_tasks(files, 4):
+        for span in task.spans:
+            assert all(record.reason is None for record in read_span(span, "text", 1 << 20, Tally()))
+    with pytest.raises(UserError, match=r"t\?\*\*\* holds a user, a password or a signature"):
+        find_files([f"{s3.url}/d/t?token=1.txt"])
+
+
+def test_two_spellings_of_one_file_of_a_web_server(tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_text("text")
+    (tmp_path / "é.txt").write_text("text")
+    with web_server(tmp_path) as server:
+        names = ("a%20b.txt", "a b.txt", "é.txt", "%C3%A9.txt")
+        assert len(find_files([f"{server.url}/{name}" for name in names])) == 2
+
+
 def test_what_cannot_be_read_is_named(s3: S3Server, tmp_path: Path) -> None:
     place_of(f"{s3.url}/sub/notes.md").write_bytes(b"x")
     with web_server(tmp_path) as server:
