@@ -22,6 +22,10 @@ def _language(value: Any) -> Any:
     return value
 
 
+def _language_or_auto(value: Any) -> Any:
+    return value if value == "auto" else _language(value)
+
+
 LanguageCode = Annotated[str, BeforeValidator(_language)]
 """An ISO 639 code."""
 
@@ -137,10 +141,10 @@ class RatiosConfig(Section):
 class StopWordsConfig(Section):
     """Documents with few of their language's commonest words are dropped."""
 
-    language: LanguageCode = "en"
-    """Whose list (package stopwordsiso)."""
-    min_share: Fraction = 0.1
-    """Least share of the words that are stop words."""
+    language: Annotated[str, BeforeValidator(_language_or_auto)] = "en"
+    """Whose list (English has its own, others that of stopwordsiso); auto: of the language identified."""
+    min_share: Fraction | None = None
+    """Least share of the words that are stop words; null: 0.2 in English, 0.1 in others."""
     min_count: Count = 0
     """Fewest stop words."""
 

@@ -93,6 +93,7 @@ def _in_word(character: str) -> bool:
 
 def _host(url: str) -> str:
     """The host of a URL with or without scheme, "" where it has none; international names in their ASCII form."""
+    url = url.strip()
     try:
         host = urlsplit(url if _SCHEME.match(url) else f"//{url}").hostname or ""
     except ValueError:

@@ -17,8 +17,9 @@ from pipeline.cleaning.gopher_repetition import GopherRepetition
 from pipeline.cleaning.language import Language
 from pipeline.cleaning.parts import Parts
 from pipeline.cleaning.personal_data import PersonalData
-from pipeline.cleaning.quality import FineWeb, Length, Ratios, StopWords
+from pipeline.cleaning.quality import FineWeb, Length, Ratios
 from pipeline.cleaning.repair import Repair
+from pipeline.cleaning.stop_words import StopWords
 
 MENDING: dict[str, Callable[[Any], Any]] = {"repair": Repair, "c4": C4, "personal_data": PersonalData}
 """Filters with mend(text, edits) -> (text, reason)."""
@@ -38,14 +39,20 @@ FILTERS = (*MENDING, *DROPPING)
 
 
 class Outcome(NamedTuple):
-    """What became of a document: its text as mended; or None, and the filter that dropped it, and why.
+    """What became of a document: its text as mended; or None, the filter that dropped it, why, and the text to show.
 
-    A reason reads "kind" or "kind: particulars".
+    A reason reads "kind" or "kind: particulars". `shown` is the text as the filter saw it, of a long one perhaps the
+    beginning; with personal_data on it holds marks, also where the filter comes before that one.
     """
 
     text: str | None
     filter: str = ""
     reason: str = ""
+    shown: str = ""
+
+
+_SHOWN, _LONGEST_DATUM = 2000, 400
+"""Characters of which an example is made, and those at their end that may hold a part of an address or number."""
 
 
 class Cleaner:
@@ -62,6 +69,9 @@ class Cleaner:
         filters = dict(self._dropping)
         self._blocklist: Blocklist | None = filters.get("blocklist")
         self._language: Language | None = filters.get("language")
+        self._personal_data: PersonalData | None = dict(self._mending).get("personal_data")
+        self.names = tuple(named)
+        """The filters that are on, in their order."""
         self.edits = Counter()
 
     @property
@@ -77,18 +87,26 @@ class Cleaner:
     def apply(self, text: str, url: str = "") -> Outcome:
         """What becomes of the document that comes from there."""
         if self._blocklist and (reason := self._blocklist.domain_fault(url)):
-            return Outcome(None, "blocklist", reason)
+            return Outcome(None, "blocklist", reason, self._marked(text))
         edits: Counter[str] = Counter()
         for name, filter_ in self._mending:
-            text, reason = filter_.mend(text, edits)
+            mended, reason = filter_.mend(text, edits)
             if reason:
-                return Outcome(None, name, reason)
+                return Outcome(None, name, reason, self._marked(text))
+            text = mended
         parts = Parts(text)
         for name, filter_ in self._dropping:
             if reason := filter_.fault(parts):
-                return Outcome(None, name, reason)
+                return Outcome(None, name, reason, text)
         self.edits.update(edits)
         return Outcome(text)
+
+    def _marked(self, text: str) -> str:
+        """What may be shown of a text that personal_data has not seen."""
+        if self._personal_data is None:
+            return text
+        marked, _ = self._personal_data.mend(text[:_SHOWN], Counter())
+        return marked if len(text) <= _SHOWN else marked[:-_LONGEST_DATUM]
 
 
 def config_files(config: CleanConfig) -> list[Path]:

@@ -8,7 +8,7 @@ Price: 20 MB/s, nearly all of it words that gopher_repetition and stop_words use
 import re
 
 from pipeline.base.cleaning_sections import GopherQualityConfig
-from pipeline.cleaning.parts import Parts
+from pipeline.cleaning.parts import AROUND_WORDS, Parts
 
 _LETTER = re.compile(r"[^\W\d_]")
 _BULLETS = ("•", "‣", "◦", "▪", "●", "■", "-", "*", "·")
@@ -53,6 +53,9 @@ class GopherQuality:
             return f"too few words with a letter: {(words - bare) / words:.3g}"
         if config.min_stop_words and not parts.unspaced:
             found = sum(any(form in parts.vocabulary for form in forms) for forms in self._stop_words)
+            if found < config.min_stop_words:  # "that," and “The” are asked for only now: it costs
+                bare_words = {word.strip(AROUND_WORDS) for word in parts.vocabulary}
+                found = sum(any(form in bare_words for form in forms) for forms in self._stop_words)
             if found < config.min_stop_words:
                 return f"too few stop words: {found}"
         return ""

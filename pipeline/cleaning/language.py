@@ -21,7 +21,6 @@ class Language:
 
     def __init__(self, config: LanguageConfig) -> None:
         self._config = config
-        self._identify = _detector()
         self.languages: Counter[str] = Counter()
         unknown = sorted(set(config.keep) - _languages())
         if unknown:
@@ -32,12 +31,19 @@ class Language:
 
     def fault(self, parts: Parts) -> str:
         """Why the document is dropped, "" where it is kept."""
-        best = self._identify(_excerpt(parts.text), model="lite")[0]
-        language, score = best["lang"], best["score"]
+        language, score = identify(parts)
         self.languages[language] += 1
         if self._config.keep and language not in self._config.keep:
             return f"another language: {language} {score:.2f}"
         return f"language not sure: {language} {score:.2f}" if score < self._config.min_score else ""
+
+
+def identify(parts: Parts) -> tuple[str, float]:
+    """The language's code and its probability; found once a document."""
+    if parts.identified is None:
+        best = _detector()(_excerpt(parts.text), model="lite")[0]
+        parts.identified = best["lang"], best["score"]
+    return parts.identified
 
 
 def _excerpt(text: str) -> str:

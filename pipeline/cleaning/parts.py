@@ -15,6 +15,8 @@ from pipeline.cleaning.words import has_unspaced, split_words
 Ints = npt.NDArray[np.int64]
 TERMINAL = tuple(".!?…\"'”’»」』。！？．｡؟۔।॥።။។།")
 """What ends a sentence, or the quotation of one, in many scripts."""
+AROUND_WORDS = ".,;:!?()[]{}\"'“”‘’«»„…-–—¿¡*_"
+"""What stands before or after a word."""
 LETTER, DIGIT, PUNCTUATION, SYMBOL, SPACE, OTHER = range(6)
 """Kinds of characters. Marks count as letters; other numbers than decimal digits, and controls, are OTHER."""
 _KINDS = {"L": LETTER, "M": LETTER, "P": PUNCTUATION, "S": SYMBOL, "Z": SPACE}
@@ -26,6 +28,8 @@ class Parts:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.identified: tuple[str, float] | None = None
+        """Language and its probability, once some filter has asked."""
 
     @cached_property
     def lines(self) -> list[str]:

@@ -57,8 +57,17 @@ _NO_ADDRESS = re.compile(
     re.IGNORECASE,
 )
 """Before four numbers that count something else."""
+_SMALL = re.compile(r"[0-9](?:\.[0-9]){3}")
+_NAME = re.compile(
+    r"(?<![A-Za-z])(?!Address|Client|From|Gateway|Host|Ping|Router|Server)[A-Z][A-Za-z+-]{2,}[ ]\Z",
+)
+"""A name before four digits: OpenSSL 1.1.1.1 is a version."""
 _MAYBE_V6 = re.compile(":[0-9A-Fa-f]{0,4}:")
-_V6 = re.compile(r"(?<![A-Za-z0-9_:.])[0-9A-Fa-f]{3,4}:[0-9A-Fa-f:.]{1,42}+(?![A-Za-z0-9_])")
+_V6 = re.compile(
+    r"(?<![A-Za-z0-9_:.])(?:[0-9A-Fa-f]{3,4}:|(?:::(?:[Ff]{4}:(?:0{1,4}:)?)?|64:[Ff]{2}9[Bb]::)(?=[0-9]{1,3}\.))"
+    r"[0-9A-Fa-f:.]{1,42}+(?![A-Za-z0-9_])"
+)
+"""With a first group of three or four, or version 4 within version 6 (RFC 4291, RFC 6052). 1::2 is rather a slice."""
 
 
 def mark_ips(text: str) -> tuple[str, int]:
@@ -69,7 +78,7 @@ def mark_ips(text: str) -> tuple[str, int]:
         nonlocal found
         shown = match[0].rstrip(".") if match[0].endswith(("::", "::.")) else match[0].rstrip(":.")
         before = match.string[max(0, match.start() - 20) : match.start()]
-        if not _names_host(shown) or _NO_ADDRESS.search(before):
+        if not _names_host(shown) or _NO_ADDRESS.search(before) or (_SMALL.fullmatch(shown) and _NAME.search(before)):
             return match[0]
         found += 1
         return f"<IP>{match[0][len(shown) :]}"

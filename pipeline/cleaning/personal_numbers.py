@@ -13,8 +13,13 @@ _GAP = r" .\-/\u00a0\u2010\u2011\u2013"
 _RUN = re.compile(rf"[0-9][0-9(){_GAP}]{{5,}}+")
 """A digit, then digits and what may stand between them: every number is looked for in one of these."""
 
+_BEGINS = (
+    r"(?<![A-Za-z0-9_+-])(?<![0-9]\.)(?<!\s\.)(?<!^\.)(?<!\b0,)"
+    r"(?!(?:(?<=(?<![0-9])[0-9],)|(?<=(?<![0-9])[0-9]{2},)|(?<=(?<![0-9])[0-9]{3},))[0-9]{1,3}(?![0-9]))"
+)
+"""Where a number may begin: not behind the point of a decimal, "0," or the comma of thousands (1,415)."""
 _CARD = re.compile(
-    r"(?<![A-Za-z0-9_.,+-])(?:[0-9]{13,19}|[0-9]{4}([ \u00a0-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
+    _BEGINS + r"(?:[0-9]{13,19}|[0-9]{4}([ \u00a0-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
     r"|[0-9]{4}([ \u00a0-])[0-9]{6}\2[0-9]{4,5})(?![A-Za-z0-9_])"
 )
 _ISSUED = re.compile(
@@ -25,18 +30,19 @@ _ISSUED = re.compile(
     r"|6(?:011|4[4-9][0-9]|5[0-9]{2})[0-9]{12}"  # Discover
     r"|35(?:2[89]|[3-8][0-9])[0-9]{12}"  # JCB
     r"|62[0-9]{14,17}"  # UnionPay
+    r"|(?:50[0-9]{2}|6304|67[0-9]{2})[0-9]{12,15}"  # Maestro
 )
 
 
 _NATIONAL = re.compile(
     # North America: brackets around the area, or the same dash or dot twice.
-    r"(?<![A-Za-z0-9_.,/+-])(?:1[ .-])?"
-    r"(?:\([2-9][0-9]{2}\) ?[0-9]{3}[ .-]|[2-9][0-9]{2}([.-])[0-9]{3}\1)[0-9]{4}(?![A-Za-z0-9_-])"
+    _BEGINS + r"(?:(?:1[ .-])?"
+    r"(?:\([2-9][0-9]{2}\)[ -]?[0-9]{3}[ .-]|[2-9][0-9]{2}([.-])[0-9]{3}\1)[0-9]{4}(?![A-Za-z0-9_-])"
     # East Asia: three groups after a 0, with dashes.
-    r"|(?<![A-Za-z0-9_.,/+-])0[0-9]{1,3}-[0-9]{3,4}-[0-9]{4}(?![A-Za-z0-9_-])"
+    r"|0[0-9]{1,3}-[0-9]{3,4}-[0-9]{4}(?![A-Za-z0-9_-])"
     # China: mobile; area and number.
-    r"|(?<![A-Za-z0-9_.,/+-])1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\2[0-9]{4})(?![A-Za-z0-9_-])"
-    r"|(?<![A-Za-z0-9_.,/+-])(?:0[1-9][0-9]{1,2}[ -]|\(0[1-9][0-9]{1,2}\) ?)[2-8][0-9]{6,7}(?![A-Za-z0-9_-])"
+    r"|1[3-9][0-9](?:[0-9]{8}|([ -])[0-9]{4}\2[0-9]{4})(?![A-Za-z0-9_-])"
+    r"|(?:0[1-9][0-9]{1,2}[ -]|\(0[1-9][0-9]{1,2}\) ?)[2-8][0-9]{6,7}(?![A-Za-z0-9_-]))"
 )
 _WORD_BEFORE = re.compile(
     r"(?:\b(?:tel|tél|telephone|telefono?|teléfono|téléphone|phone|fax|mobile|mob|whatsapp|hotline)"
@@ -44,6 +50,7 @@ _WORD_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _YEARS = re.compile(r"(?:19|20)[0-9]{2}[ \u2010\u2011\u2013-]{1,3}(?:19|20)[0-9]{2}(?![0-9])")
+_COORDINATES = re.compile(r"\+[0-9]{1,3}\.[0-9]+[ ,]+[+-][0-9]{1,3}\.[0-9]")
 _DIGITS = re.compile("[0-9]+")
 _LONGEST = 60
 """Characters of a number that are looked at."""
@@ -106,13 +113,23 @@ def _phones(text: str) -> Iterator[tuple[int, int]]:
             opened = text[start - 1 : start] == "(" and ")" in number and "(" not in number  # (+86) 138 0013 8000
             yield start - opened, start + length
             start += length
-        for match in _NATIONAL.finditer(text, start, end + 1) if end - start >= 10 else ():
+        if end - start >= 10:
+            yield from _national(text, start, end)
+
+
+def _national(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Numbers in a run; behind a slash only the second of two, as /13800138000.html is a page."""
+    done = -1
+    while match := _NATIONAL.search(text, start, end + 1):
+        start = match.start() + 1
+        if text[match.start() - 1 : match.start()] != "/" or match.start() - 1 == done:
             yield match.span()
+            start = done = match.end()
 
 
 def _international(text: str, start: int, end: int) -> int:
     """Length of the number with + and country code at the run's beginning, 0 where there is none."""
-    if text[start] != "+" or text[start + 1] == "0":
+    if text[start] != "+" or text[start + 1] == "0" or _COORDINATES.match(text, start):
         return 0
     run = text[start : min(end, start + _LONGEST)]
     length = _whole_groups(run, _MOST_DIGITS_NORTH_AMERICA if run[1] == "1" else _MOST_DIGITS)
@@ -131,7 +148,9 @@ def _announced(text: str, start: int, end: int) -> int:
         return 0
     run = text[start : min(end, start + _LONGEST)]
     length = _whole_groups(run, _MOST_DIGITS)
-    return length if sum(map(str.isdigit, run[:length])) >= 6 else 0
+    groups = _DIGITS.findall(run[:length])
+    amount = groups[-1:] == ["000"] and _are_thousands(groups)
+    return length if sum(map(len, groups)) >= 6 and not amount else 0
 
 
 def _whole_groups(run: str, most: int) -> int:

@@ -1,14 +1,12 @@
-"""Filters of a rule or four: length, kinds of characters, stop words, and FineWeb's lines.
+"""Filters of a rule or four: length, kinds of characters, and FineWeb's lines.
 
 FineWeb: Penedo et al. 2024, section 3.6, with its thresholds, each of which belongs to the dropped side; the released
 code (datatrove) has 0.01 where the paper has 0.1 for duplicate lines. The others are no paper's.
-Price: over 100 MB/s each beside the words; stop_words 20 MB/s.
+Price: over 100 MB/s each beside the words.
 """
 
-from pipeline.base.cleaning_sections import FineWebConfig, LengthConfig, RatiosConfig, StopWordsConfig
-from pipeline.base.errors import UserError
+from pipeline.base.cleaning_sections import FineWebConfig, LengthConfig, RatiosConfig
 from pipeline.cleaning.parts import DIGIT, LETTER, PUNCTUATION, SPACE, SYMBOL, TERMINAL, Parts, repeated
-from pipeline.cleaning.words import has_unspaced
 
 
 class Length:
@@ -56,48 +54,6 @@ class Ratios:
         if counts[LETTER] / total < config.min_letters:
             return f"too few letters: {counts[LETTER] / total:.3g}"
         return ""
-
-
-class StopWords:
-    """The filter. In a script without spaces the stop words of one letter are counted, since words are letters."""
-
-    def __init__(self, config: StopWordsConfig) -> None:
-        import stopwordsiso  # late: reads all its lists
-
-        self._config = config
-        words = {word.lower() for word in stopwordsiso.stopwords(config.language) if any(map(str.isalpha, word))}
-        if not words:
-            known = ", ".join(sorted(stopwordsiso.langs()))
-            raise UserError(
-                f"clean.stop_words.language: there is no list of stop words for {config.language}; there are {known}."
-            )
-        self._unspaced = 2 * sum(map(has_unspaced, words)) > len(words)
-        self._words = {word for word in words if len(word) == 1} if self._unspaced else words
-        if not self._words:
-            raise UserError(
-                f"clean.stop_words.language: {config.language} is written without spaces and has no stop words of one "
-                "letter, so they cannot be counted: leave the filter out."
-            )
-
-    def fault(self, parts: Parts) -> str:
-        """Why the document is dropped, "" where it is kept."""
-        words = len(parts.words)
-        if self._unspaced:
-            found = sum(map(parts.text.count, self._words))
-        else:
-            found = int(parts.counts[[number for word, number in parts.vocabulary.items() if self._is_one(word)]].sum())
-        if found < self._config.min_count:
-            return f"too few stop words: {found}"
-        if words and found / words < self._config.min_share:
-            return f"too small a share of stop words: {found / words:.3g}"
-        return ""
-
-    def _is_one(self, word: str) -> bool:
-        return word in self._words or word.lower().strip(_AROUND) in self._words
-
-
-_AROUND = ".,;:!?()[]{}\"'“”‘’«»„…-–—¿¡*_"
-"""What stands before or after a word."""
 
 
 class FineWeb:

@@ -69,7 +69,8 @@ def split_of(digest: bytes, validation_fraction: float) -> str:
 
 @dataclass
 class FilterCount:
-    """What one filter dropped. An example is [span, line in it, reason, beginning of the text]."""
+    """What one filter dropped. An example is [span, line in it, reason, beginning of the text as the filter saw it];
+    characters are those of the texts as they were read."""
 
     documents: int = 0
     characters: int = 0
@@ -83,7 +84,8 @@ class ReadReport:
 
     lines: those that begin in each span, -1 where it was not read; spans: [documents, characters, dropped, ends of
     damage] of each; digests: of the bytes of each; digest: over the kept documents, in order; scripts: letters of a
-    sample, by script; contamination: {evaluation file: {"dropped", "cut"}}.
+    sample, by script; filters: all that are on, in their order; contamination: {evaluation file: {"dropped", "cut"}},
+    all files.
     """
 
     kept: int = 0
@@ -134,7 +136,12 @@ class TaskDocuments:
         self.task, self.config, self.bad = task, config, bad
         self.cleaner, self.contamination = cleaner, contamination
         self.changes = cleaner.active or contamination is not None
-        self.report = ReadReport()
+        names = [*cleaner.names, *([] if contamination is None else [CONTAMINATION])]
+        files = () if contamination is None else contamination.names
+        self.report = ReadReport(
+            filters={name: FilterCount() for name in names},
+            contamination={file: {"dropped": 0, "cut": 0} for file in files},
+        )
         self.dropped = self.damage = 0
 
     def __iter__(self) -> Iterator[Document]:
@@ -176,7 +183,7 @@ class TaskDocuments:
                 continue
             outcome = self.cleaner.apply(record.text, record.url)
             if outcome.text is None:
-                self._drop(outcome.filter, outcome.reason, record, number)
+                self._drop(outcome.filter, outcome.reason, record, number, outcome.shown)
                 continue
             waiting.append((record, outcome.text))
             size += len(outcome.text)
@@ -193,19 +200,18 @@ class TaskDocuments:
             if hit is not None:
                 self._count_hit(hit.files, cut=hit.text is not None)
                 if hit.text is None:
-                    self._drop(CONTAMINATION, f"{', '.join(hit.files)}: {hit.sequence}", record, number)
+                    self._drop(CONTAMINATION, f"{', '.join(hit.files)}: {hit.sequence}", record, number, text)
                     continue
             cleaned = text if hit is None or hit.text is None else hit.text
             fault = fault_of(cleaned) if cleaned is not record.text else None
             if fault is not None:
-                self._drop(EMPTIED, f"{fault} left", record, number)
+                self._drop(EMPTIED, f"{fault} left", record, number, text)
                 continue
             yield record, cleaned
 
     def _count_hit(self, files: Sequence[str], *, cut: bool) -> None:
         for file in files:
-            counts = self.report.contamination.setdefault(file, {"dropped": 0, "cut": 0})
-            counts["cut" if cut else "dropped"] += 1
+            self.report.contamination[file]["cut" if cut else "dropped"] += 1
 
     def _set_aside(self, record: Record, number: int) -> None:
         self.bad.write(json.dumps([number, record.line, record.reason, record.size]) + "\n")
@@ -219,13 +225,12 @@ class TaskDocuments:
         source = self.config.corpora.get(self.task.corpus)
         return source.text_field if source is not None and source.text_field else self.config.text_field
 
-    def _drop(self, name: str, reason: str, record: Record, span: int) -> None:
+    def _drop(self, name: str, reason: str, record: Record, span: int, shown: str) -> None:
         count = self.report.filters.setdefault(name, FilterCount())
-        text = record.text or ""
         kind = reason.partition(": ")[0]
         count.documents += 1
-        count.characters += len(text)
+        count.characters += len(record.text or "")
         count.reasons[kind] = count.reasons.get(kind, 0) + 1
         if len(count.examples) < EXAMPLES:
-            count.examples.append([span, record.line, reason, text[:EXAMPLE_CHARACTERS]])
+            count.examples.append([span, record.line, reason, shown[:EXAMPLE_CHARACTERS]])
         self.dropped += 1

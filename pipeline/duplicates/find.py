@@ -22,8 +22,9 @@ from pipeline.duplicates.plan import Job, Plan, make_plan, table_path
 from pipeline.duplicates.repeats import cut_paragraphs, group_paragraphs, map_paragraphs
 from pipeline.duplicates.tables import read_notes
 
-Place = tuple[int, int]
-"""Task, and document in the task; (-1, number) for a document of an index."""
+Place = tuple[int, ...]
+"""Task, and document in the task; of a paragraph that is cut also its number in the document. (-1, number) for a
+document of an index."""
 
 _UNTIL_DONE = ("counts", "same-here", "same-found", "groups", "paragraphs-here", "paragraphs-found")
 """Files from which a run that was killed counts again."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.duplicates.drops import CUT, examples, of_source, write_by_source
+from pipeline.duplicates.drops import CUT, EXAMPLES, examples, of_source, write_by_source
 from pipeline.duplicates.equal import Groups, group_equal
 from pipeline.duplicates.plan import Job, Plan, bucket_of, concatenated, load_plan, pieces, read_keys, table_path
 from pipeline.duplicates.tables import Rows, read_notes, read_part, write_table
@@ -43,7 +43,10 @@ def group_paragraphs(job: Job, bucket: int) -> None:
 
 
 def cut_paragraphs(job: Job, unit: int) -> dict[str, Any]:
-    """Gathers the cuts in the unit's documents. Returns, and notes, how many there are, their characters, examples."""
+    """Gathers the cuts in the unit's documents. Returns, and notes, how many there are, their characters, examples.
+
+    An example's first place is [task, document, number of the paragraph in it].
+    """
     plan, path = load_plan(job.out), table_path(job.out, "cuts", unit)
     if not path.exists():
         found = [read_part(table_path(job.out, "paragraphs-here", one), unit, CUT) for one in _overlapping(plan, unit)]
@@ -51,7 +54,9 @@ def cut_paragraphs(job: Job, unit: int) -> dict[str, Any]:
             found.append(read_part(table_path(job.out, "paragraphs-found", bucket), unit, CUT))
         rows = concatenated(found, CUT)
         rows = rows[np.lexsort((rows["number"], rows["document"]))]
-        notes = {"cut": len(rows), "characters": int(rows["characters"].sum()), "examples": examples(plan, rows)}
+        numbers = rows["number"][:EXAMPLES].tolist()
+        shown = [[[*cut, number], kept] for (cut, kept), number in zip(examples(plan, rows), numbers, strict=True)]
+        notes = {"cut": len(rows), "characters": int(rows["characters"].sum()), "examples": shown}
         write_by_source(path, plan, unit, rows, notes)
     return read_notes(path)
 

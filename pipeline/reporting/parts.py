@@ -17,7 +17,6 @@ Part = dict[str, Any]
 _DUPLICATES = {
     "exact": "equal documents dropped",
     "near": "near-equal documents dropped",
-    "emptied": "documents of nothing but repeated paragraphs dropped",
     "paragraphs": "repeated paragraphs cut out",
     "paragraph_characters": "characters cut out",
     "groups": "groups of equal or near-equal documents",
@@ -84,7 +83,7 @@ def left_out(statistics: Json) -> Part | None:
     reasons = bars(largest_first(statistics.get("dropped_by_reason", {})), read)
     filters = [
         {
-            "name": one["name"],
+            "name": _filter_name(one),
             "documents": count(one["documents"]),
             "share": percent(one["documents"], read),
             "characters": count(one.get("characters", 0)),
@@ -94,8 +93,13 @@ def left_out(statistics: Json) -> Part | None:
         for one in statistics.get("filters", [])
         if one["documents"]
     ]
-    idle = [one["name"] for one in statistics.get("filters", []) if not one["documents"]]
+    idle = [_filter_name(one) for one in statistics.get("filters", []) if not one["documents"]]
     return {"reasons": reasons, "filters": filters, "idle": idle} if reasons or filters or idle else None
+
+
+def _filter_name(found: Json) -> str:
+    """The filter, of a mixture with its corpus."""
+    return f"{found['corpus']}: {found['name']}" if found.get("corpus") else str(found["name"])
 
 
 def edits(statistics: Json) -> Part | None:
@@ -108,6 +112,9 @@ def duplicates(statistics: Json) -> Part | None:
     """Repeated documents and paragraphs, with pairs."""
     found = statistics.get("duplicates", {})
     figures = [(told, count(found[name])) for name, told in _DUPLICATES.items() if name in found]
+    emptied = statistics.get("dropped_by_reason", {}).get("duplicate: all paragraphs")
+    if figures and emptied:
+        figures.append(("documents of nothing but repeated paragraphs dropped", count(emptied)))
     return {"figures": figures, "pairs": found.get("examples", [])} if figures else None
 
 

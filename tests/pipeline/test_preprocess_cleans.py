@@ -37,7 +37,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     good = [text(draw) for _ in range(KEPT)]
     questions = [text(draw, 30) for _ in range(LEAKED)]
     web = [{"text": one, "url": f"https://good.example/{number}"} for number, one in enumerate(good)]
-    web += [{"text": "too short."} for _ in range(SHORT)]
+    web += [{"text": "too short: someone@mail.example."} for _ in range(SHORT)]
     web += [{"text": text(draw), "url": f"https://www.bad.example/{number}"} for number in range(BLOCKED)]
     web += [{"text": f"{text(draw)} {question} {text(draw)}"} for question in questions]
     order = list(range(len(web)))
@@ -53,6 +53,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "corpus" / f"{number}.jsonl").write_text("\n".join(lines) + "\n{broken\n")
     (folder / "books.txt").write_text("\n\n".join(text(draw, 300) for _ in range(40)))
     (folder / "blocked").write_text("bad.example\n")
+    (folder / "checked.txt").write_text("Ten words of which none is in any of the documents.")
     (folder / "questions.jsonl").write_text("\n".join(json.dumps({"question": one}) for one in questions))
     return folder
 
@@ -65,10 +66,11 @@ def settings(shared: Path, run: str, *more: str) -> RunConfig:
         "corpus.clean.length.min_words=20",
         f"corpus.clean.blocklist.domains_file={shared / 'blocked'}",
         "corpus.clean.personal_data=true",
+        "corpus.clean.ratios=true",
         "corpus.deduplicate.documents=true",
         "corpus.deduplicate.near=true",
         "corpus.deduplicate.paragraphs=true",
-        f"corpus.decontaminate.paths=[{shared / 'questions.jsonl'}]",
+        f"corpus.decontaminate.paths=[{shared / 'questions.jsonl'},{shared / 'checked.txt'}]",
         *more,
     )
 
@@ -87,26 +89,44 @@ def test_known_counts_for_any_number_of_workers_and_tasks(shared: Path) -> None:
         "duplicate: near": NEAR,
         "duplicate: all paragraphs": 1,
     }
+    texts = [
+        json.loads(line)["text"]
+        for path in (shared / "corpus").iterdir()
+        for line in path.read_text().splitlines()
+        if line.startswith('{"')
+    ]
     lines = sum(path.read_text().count("\n") for path in (shared / "corpus").iterdir())
     assert figures["kept"] + figures["dropped"] == lines
     assert figures["documents"] == KEPT + 2 == read_manifest(run.manifest).corpus.documents
     assert figures["edits"] == {"personal_data.email": 1}
-    assert figures["contamination"]["by_file"] == {"questions.jsonl": {"dropped": LEAKED, "cut": 0}}
+    assert figures["contamination"]["by_file"] == {
+        "questions.jsonl": {"dropped": LEAKED, "cut": 0},
+        "checked.txt": {"dropped": 0, "cut": 0},
+    }
     assert {found["name"]: len(found["examples"]) for found in figures["filters"]} == {
+        "personal_data": 0,
         "blocklist": 5,
         "length": 5,
+        "ratios": 0,
         "decontaminate": 4,
     }
     for found in figures["filters"]:
         for example in found["examples"]:
             line = Path(example["file"]).read_text().splitlines()[example["line"] - 1]
-            assert json.loads(line)["text"].startswith(example["text"])
+            seen = json.loads(line)["text"].replace("someone@mail.example", "<EMAIL>")
+            assert seen.startswith(example["text"])
+    assert {example["text"] for example in figures["filters"][2]["examples"]} == {"too short: <EMAIL>."}
     for pair in (pair for pair in figures["duplicates"]["examples"] if pair["kind"] == "exact"):
         assert pair["dropped"]["text"][:10] == pair["kept"]["text"][:10]
+    (cut,) = (pair for pair in figures["duplicates"]["examples"] if pair["kind"] == "paragraphs")
+    (third,) = (text.split("\n\n")[2] for text in texts if "\n\n" in text)
+    assert cut["dropped"]["text"] == cut["kept"]["text"] == third[:200]
     assert figures["tokenizer"]["fertility"] > 1
     page = run.report.read_text()
     assert "blocklist" in page
-    assert "someone@mail.example" not in page
+    assert "checked.txt" in page
+    for told in (page, run.statistics.read_text()):
+        assert "someone@mail.example" not in told
     preprocess.run(settings(shared, "one", "ray.num_cpus=1"))
     assert digests(shared / "one") == digests(shared / "two")
     preprocess.run(settings(shared, "given", f"tokenizer.path={run.tokenizer}", "corpus.task_bytes=40000"))
@@ -131,6 +151,9 @@ def test_corpora_of_a_mixture_have_their_own_filters_and_splits(shared: Path) ->
     figures = json.loads(run.statistics.read_text())
     shares = {found["name"]: found["share"] for found in figures["corpora"]}
     assert shares == {"web": 0.75, "books": 0.25}
+    # Of books no filter is on.
+    assert [(found["corpus"], found["name"]) for found in figures["filters"]] == [("web", "length")]
+    assert "web: length" in run.report.read_text()
     tokens = sentencepiece.SentencePieceProcessor(model_file=str(run.tokenizer))
     books_documents = (shared / "books.txt").read_text().split("\n\n")
     found = manifest.splits["train-books"]

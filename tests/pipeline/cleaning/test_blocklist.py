@@ -24,6 +24,7 @@ def blocklist(**keys: Any) -> Blocklist:
         "bad.com/?to=http://good.com//x",
         "https://user:secret@a.b.bad.com.",
         "//bad.com",
+        " \thttps://bad.com/page\n",
         "https://bücher.example/",
         "https://xn--bcher-kva.example/",
     ],

@@ -98,7 +98,7 @@ REASONS = [
 
 @pytest.mark.parametrize(("name", "keys", "text", "reason"), REASONS)
 def test_reasons(name: str, keys: dict[str, Any], text: str, reason: str) -> None:
-    assert cleaner(**{name: keys}).apply(text) == Outcome(None, name, reason)
+    assert cleaner(**{name: keys}).apply(text) == Outcome(None, name, reason, text)
     assert len(reason) <= 60
 
 
@@ -112,14 +112,17 @@ def test_every_filter_that_drops_has_its_reasons() -> None:
 
 
 def test_a_domain_comes_before_everything() -> None:
-    assert cleaner(**ALL).apply("x = {}", "http://www.bad.com/") == Outcome(None, "blocklist", "domain: bad.com")
+    assert cleaner(**ALL).apply("x = {}", "http://www.bad.com/") == Outcome(
+        None, "blocklist", "domain: bad.com", "x = {}"
+    )
 
 
 def test_mending_comes_before_dropping_and_the_order_is_fixed() -> None:
     text = "Read &quot;the casino&#39;s&quot; page and mail it to a@b.com today."
     config = {"blocklist": {"words": ["casino"]}, "repair": {}, "c4": {"min_sentences": 1}, "personal_data": {}}
     found = cleaner(**config)
-    assert found.apply(text) == Outcome(None, "blocklist", "word: casino")
+    shown = 'Read "the casino\'s" page and mail it to <EMAIL> today.'
+    assert found.apply(text) == Outcome(None, "blocklist", "word: casino", shown)
     assert not found.edits  # of a document that is dropped nothing counts
     config.pop("blocklist")
     found = cleaner(**config)
@@ -131,7 +134,40 @@ def test_mending_comes_before_dropping_and_the_order_is_fixed() -> None:
 
 def test_words_are_looked_for_in_the_mended_text() -> None:
     found = cleaner(repair={}, blocklist={"words": ["casino"]})
-    assert found.apply("ca\u00adsi&#110;o") == Outcome(None, "blocklist", "word: casino")
+    assert found.apply("ca\u00adsi&#110;o") == Outcome(None, "blocklist", "word: casino", "casino")
+
+
+@pytest.mark.parametrize(
+    ("filters", "url", "text"),
+    [
+        ({"c4": {}}, "", "Mail &lt;a@b.com&gt; {}"),
+        ({"c4": {}}, "", "Mail a@b.com."),
+        ({"blocklist": {"domains": ["bad.com"]}}, "https://bad.com/", "Mail a@b.com, call +1 555 123 4567."),
+        ({"blocklist": {"words": ["mail"]}}, "", "Mail a@b.com."),
+        ({"length": {"min_words": 9}}, "", "Mail a@b.com."),
+    ],
+)
+def test_personal_data_of_dropped_documents_is_not_shown(filters: dict[str, Any], url: str, text: str) -> None:
+    outcome = cleaner(repair={}, personal_data={}, **filters).apply(text, url)
+    assert outcome.text is None
+    assert "Mail" in outcome.shown
+    assert "<EMAIL>" in outcome.shown
+    assert "a@b.com" not in outcome.shown
+    assert "4567" not in outcome.shown
+    assert "a@b.com" in cleaner(**filters).apply(text, url).shown
+
+
+@pytest.mark.parametrize("before", range(1985, 2001))
+def test_no_address_is_shown_cut_in_two(before: int) -> None:
+    text = "x" * (before - 300) + "{} " + "x" * 297 + " someone@mail.example " + "y" * 3000
+    shown = cleaner(c4={}, personal_data={}).apply(text).shown
+    assert len(shown) > 1000
+    assert "someone" not in shown
+
+
+def test_filters_that_are_on_have_their_names_in_order() -> None:
+    assert cleaner(**ALL).names == FILTERS
+    assert cleaner(length={"min_words": 9}, repair={}).names == ("repair", "length")
 
 
 def test_chinese_passes_all_but_what_is_for_english() -> None:

@@ -18,6 +18,12 @@ def words(count: int, *special: str) -> str:
     return " ".join(["the", *special, "of", *["plain"] * (count - 2 - len(special))])
 
 
+def test_stop_words_beside_punctuation_count() -> None:
+    text = " ".join(["“The", "(of)", *["plain"] * 50])
+    assert fault(text) == ""
+    assert fault(text.replace("(of)", "off")) == "too few stop words: 1"
+
+
 def test_number_of_words() -> None:
     assert fault(words(49)) == "too few words: 49"
     assert fault(words(50)) == ""

@@ -1,13 +1,12 @@
-"""Length, ratios, stop words and FineWeb's rules: each threshold at, just under and just over."""
+"""Length, ratios and FineWeb's rules: each threshold at, just under and just over."""
 
 from typing import Any
 
 import pytest
 
-from pipeline.base.cleaning_sections import FineWebConfig, LengthConfig, RatiosConfig, StopWordsConfig
-from pipeline.base.errors import UserError
+from pipeline.base.cleaning_sections import FineWebConfig, LengthConfig, RatiosConfig
 from pipeline.cleaning.parts import Parts
-from pipeline.cleaning.quality import FineWeb, Length, Ratios, StopWords
+from pipeline.cleaning.quality import FineWeb, Length, Ratios
 
 
 @pytest.mark.parametrize(
@@ -52,42 +51,6 @@ def test_too_few_letters() -> None:
 @pytest.mark.parametrize("text", ["हिन्दी में लिखा हुआ पाठ।", "ภาษาไทยที่นี่", "我们今天去公园。", "Ünïcödé tëxt."])
 def test_letters_of_all_scripts_and_their_marks(text: str) -> None:
     assert ratios(text) == ""
-
-
-def stop_words(text: str, **keys: Any) -> str:
-    return StopWords(StopWordsConfig(**keys)).fault(Parts(text))
-
-
-def test_share_of_stop_words() -> None:
-    assert stop_words("the " + "zebra " * 9) == ""
-    assert stop_words("the " + "zebra " * 10) == "too small a share of stop words: 0.0909"
-    assert stop_words('"The, ' + "zebra " * 9) == ""
-    assert stop_words("") == ""
-
-
-def test_number_of_stop_words() -> None:
-    assert stop_words("the of zebra", min_count=2) == ""
-    assert stop_words("the zebra", min_count=2) == "too few stop words: 1"
-
-
-def test_languages_of_stop_words() -> None:
-    assert stop_words("der Hund und die Katze", language="de", min_share=0.5) == ""
-    assert stop_words("الكلب في البيت", language="ar", min_share=0.3) == ""
-    assert stop_words("我们的公园是很好的。", language="zh", min_share=0.3) == ""
-    assert stop_words("这是一个", language="zh", min_count=5) == "too few stop words: 4"
-    assert stop_words("これは公園です", language="ja", min_share=0.2) == ""
-    assert stop_words("zebra " * 9, language="zh") == "too small a share of stop words: 0"
-
-
-def test_punctuation_and_digits_are_no_stop_words() -> None:
-    assert stop_words("! ! ! 5 5", language="ko") == "too small a share of stop words: 0"
-
-
-def test_languages_that_cannot_be() -> None:
-    with pytest.raises(UserError, match=r"clean.stop_words.language: there is no list of stop words for xx; there are"):
-        StopWords(StopWordsConfig(language="xx"))
-    with pytest.raises(UserError, match="th is written without spaces and has no stop words of one letter"):
-        StopWords(StopWordsConfig(language="th"))
 
 
 def fineweb(lines: list[str], **keys: Any) -> str:

@@ -39,7 +39,8 @@ FULL: dict[str, Any] = {
     "tokens": 13_100_000,
     "kept": 120_600,
     "dropped": 30_150,
-    "dropped_by_reason": {"gopher_quality": 17_000, "duplicate: near": 8_000, "decontaminate": 3, "broken JSON": 12},
+    "dropped_by_reason": {"gopher_quality": 17_000, "duplicate: near": 8_000, "decontaminate": 3, "broken JSON": 12}
+    | {"duplicate: all paragraphs": 7},
     "inputs": [
         {"input": f"crawl/part-{number}.jsonl.zst", "files": 1, "bytes": 9, "documents": 40_200 - 900 * number}
         for number in range(20)
@@ -59,7 +60,9 @@ FULL: dict[str, Any] = {
                 example(2_000, "too few words: 9", "هذا نص قصير\nفي سطرين"),
             ],
         },
+        {"name": "fineweb", "corpus": "web", "documents": 1, "characters": 9, "reasons": {"x": 1}, "examples": []},
         {"name": "language", "documents": 0, "characters": 0, "reasons": {}, "examples": []},
+        {"name": "ratios", "corpus": "web", "documents": 0, "characters": 0, "reasons": {}, "examples": []},
     ],
     "duplicates": {
         "exact": 1_500,
