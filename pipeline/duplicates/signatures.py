@@ -6,6 +6,7 @@ short documents a smaller error than independent permutations. Of each value its
 of another algorithm version of rensa cannot be compared, so it is part of `scheme`.
 """
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
@@ -50,14 +51,22 @@ class Sketcher:
         self.shingler = Shingler(config.shingle_words, config.shingle_characters)
 
     def sketch(self, texts: Sequence[str]) -> Signatures:
-        """(texts, permutations); NOTHING throughout for a text without shingles."""
-        shingles = self.shingler.cut(texts)
+        """(texts, permutations); NOTHING throughout for a text without shingles.
+
+        Of the composed form (NFC): a letter and its mark are the same in one code point and in two.
+        """
+        shingles = self.shingler.cut([composed(text) for text in texts])
         matrix = _rensa().digest_matrix_from_flat_token_hashes(
             shingles.hashes, shingles.offsets, self.permutations, SEED
         )
         rows = np.array(matrix.to_rows(), np.uint32).astype(np.uint16).reshape(len(texts), self.permutations)
         rows[shingles.offsets[1:] == shingles.offsets[:-1]] = NOTHING
         return rows
+
+
+def composed(text: str) -> str:
+    """The text in Unicode's composed form (NFC), which nearly all texts have already."""
+    return text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
 
 
 def scheme(config: NearConfig) -> dict[str, Any]:

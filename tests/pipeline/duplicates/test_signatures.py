@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,19 @@ def test_texts_without_shingles_are_marked() -> None:
     signatures = Sketcher(NearConfig()).sketch(["", "one", "... !", "한"])
     assert has_shingles(signatures).tolist() == [False, True, False, True]
     assert Sketcher(NearConfig()).sketch([]).shape == (0, 192)
+
+
+def test_composed_and_decomposed_letters_are_the_same() -> None:
+    texts = [
+        "Là-bas, l'été naît tôt",
+        "Một người đàn ông đã đến đây",
+        "한국어는 모아 쓴다",
+        "ガギグゲゴ",
+    ]
+    sketch = Sketcher(NearConfig()).sketch
+    composed = sketch([unicodedata.normalize("NFC", text) for text in texts])
+    assert (composed == sketch([unicodedata.normalize("NFD", text) for text in texts])).all()
+    assert len({row.tobytes() for row in composed}) == len(texts)
 
 
 def test_bands_differ_where_values_do() -> None:
