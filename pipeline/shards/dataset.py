@@ -12,6 +12,8 @@ from pipeline.base.storage import Location, is_remote, place_of, reading
 from pipeline.shards.manifest import Manifest, ShardEntry, read_manifest
 
 MANIFEST, OLDER = "manifest.json", "manifests"
+UNFINISHED = ".work/job.json"
+"""Of a run of preprocessing, until its manifest is there."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +150,23 @@ def unlisted(data: Location, manifest: Manifest) -> list[str]:
     """Tar files of the data folder that no revision names; [] where the folder cannot be listed."""
     if is_remote(data) and data.protocol in ("http", "https"):
         return []
-    named = {entry.name for known in (manifest, *older_manifests(data, manifest)) for _, entry in _entries_of(known)}
+    named = {entry.name for known in (manifest, *_kept_manifests(data)) for _, entry in _entries_of(known)}
     with reading(data):
         found = [path for folder in _folders(data) for path in _tars(folder)]
     return [name for path in found if (name := _name(path, data)) not in named]
+
+
+def _kept_manifests(data: Location) -> list[Manifest]:
+    """The manifests of all revisions, whichever the data set was opened by."""
+    with reading(data):
+        paths = [data / MANIFEST, *(path for path in _entries(data / OLDER) if path.name.endswith(".json"))]
+        return [read_manifest(path) for path in paths if path.exists()]  # type: ignore[arg-type]
+
+
+def is_unfinished(data: Location) -> bool:
+    """Whether a run of preprocessing that adds to the data set has begun and is not finished."""
+    with reading(data):
+        return (data / UNFINISHED).exists()
 
 
 def older_manifests(data: Location, manifest: Manifest) -> list[Manifest]:

@@ -12,7 +12,7 @@ from pipeline.base.errors import UserError
 from pipeline.base.progress import Progress
 from pipeline.base.run_folder import tokenizer_file
 from pipeline.base.storage import facts_of, reading
-from pipeline.shards.dataset import MANIFEST, DataSet, Shard, older_shards, unlisted
+from pipeline.shards.dataset import MANIFEST, DataSet, Shard, is_unfinished, older_shards, unlisted
 from pipeline.shards.manifest import check_tokenizer
 from pipeline.shards.sound import ShardSums, check_shard
 
@@ -33,9 +33,11 @@ def verify(dataset: DataSet, jobs: int) -> str:
         extra = unlisted(dataset.data, manifest)
         if extra:
             more = f" and {len(extra) - 1:,} more" if len(extra) > 1 else ""
+            advice = "Remove what does not belong there."
+            if is_unfinished(dataset.data):
+                advice = "An unfinished run of preprocessing is there: start it again, and verify when it has ended."
             raise UserError(
-                f"{dataset.data / extra[0]}{more}: no revision of {dataset.data / MANIFEST} names it. "
-                "Remove what does not belong there."
+                f"{dataset.data / extra[0]}{more}: no revision of {dataset.data / MANIFEST} names it. {advice}"
             )
     blocks, size = sum(found.blocks for found in sums), sum(found.bytes for found in sums)
     told = f"{dataset.data}: {len(sums):,} shards, {blocks:,} blocks, {size:,} bytes"

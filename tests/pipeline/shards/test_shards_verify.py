@@ -172,6 +172,31 @@ def test_shards_of_older_revisions_are_checked_too(made: TextDataset, run: Run) 
     assert f"shard {data / name} is broken" in run("verify", made.folder).told
 
 
+def test_an_older_manifest_knows_the_shards_of_later_revisions(made: TextDataset, run: Run) -> None:
+    data = made.data
+    content = json.loads((data / "manifest.json").read_text())
+    for version in (2, 3):
+        recut = data / "train-web" / f"000010-r{version}.tar"
+        entry = write_shard(recut, read_blocks(data / "train-web" / "000010.tar"))
+        content["version"] = version
+        content["splits"]["train-web"]["shards"][-1] = entry.model_dump()
+        for path in (data / "manifest.json", data / "manifests" / f"{version:06d}.json"):
+            path.write_text(json.dumps(content))
+    for version, shards in ((1, 14), (2, 15), (3, 16)):
+        assert f"{shards} shards" in run("verify", data / "manifests" / f"{version:06d}.json").out
+    (data / "train-web" / "000010-r4.tar").write_bytes(b"x")
+    for version in (1, 3):
+        told = run("verify", data / "manifests" / f"{version:06d}.json").told
+        assert "train-web/000010-r4.tar: no revision of" in told
+        assert "Remove what does not belong there" in told
+    (data / ".work").mkdir()
+    (data / ".work" / "job.json").write_text("{}")
+    told = run("verify", made.folder).told
+    assert "000010-r4.tar: no revision" in told
+    assert "An unfinished run of preprocessing is there" in told
+    assert "Remove" not in told
+
+
 # without a manifest
 
 
