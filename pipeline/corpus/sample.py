@@ -9,6 +9,7 @@ share a key, and are taken or left together.
 import hashlib
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ import numpy as np
 UNIT_CHARACTERS = 1 << 14
 OVERSAMPLING = 4
 LEAST_QUOTA = 1 << 20
+PRUNED = 100
+"""Tasks whose tables are held at a time."""
+TASK, OFFSET = 2, 3
+"""Columns of a unit's place."""
 
 Keys = np.ndarray[Any, np.dtype[np.uint64]]
 
@@ -78,31 +83,34 @@ def chosen_units(
 ) -> Iterator[str]:
     """Units of the whole sample in reading order, at most `sample_bytes` in all; paths: the tasks' files, in order.
 
-    dropped: numbers of the documents of a task that are not kept after all; their units are passed over.
+    dropped: numbers of the documents of a task that are not kept after all; their units are passed over. Price: memory
+    for the places of the units of one sample and of PRUNED tasks, 32 bytes each, whatever the number of tasks.
     """
-    tables = []
-    for number, path in enumerate(paths):
-        with _keys_path(path).open("rb") as file:
-            table = np.load(file, allow_pickle=False)
-        fits = np.ones(len(table), bool) if dropped is None else ~np.isin(table[:, 2].astype(np.int64), dropped(number))
-        tables.append(np.column_stack([table[:, :2], fits]))
-    together: Keys = np.concatenate(tables) if tables else np.zeros((0, 3), np.uint64)
-    allowed = np.flatnonzero(together[:, 2])
-    order = allowed[np.argsort(together[allowed, 0], kind="stable")]
-    fits = np.cumsum(together[order, 1].astype(np.int64)) <= sample_bytes
-    chosen = np.zeros(len(together), bool)
-    chosen[order[fits]] = True
-    first = 0
-    for path, table in zip(paths, tables, strict=True):
-        takes = chosen[first : first + len(table)]
-        first += len(table)
-        if not takes.any():
-            continue
-        with path.open("rb") as file:
-            for take, (_, size, _) in zip(takes, table, strict=True):
-                data = file.read(int(size))
-                if take:
-                    yield data.decode()
+    chosen: Keys = np.zeros((0, 4), np.uint64)
+    for first in range(0, len(paths), PRUNED):
+        more = [_offered(paths[task], task, dropped) for task in range(first, min(first + PRUNED, len(paths)))]
+        chosen = _smallest(np.concatenate([chosen, *more]), sample_bytes)
+    chosen = chosen[np.lexsort((chosen[:, OFFSET], chosen[:, TASK]))]
+    for task, rows in groupby(chosen, key=lambda row: int(row[TASK])):
+        with paths[task].open("rb") as file:
+            for _, size, _, offset in rows:
+                file.seek(int(offset))
+                yield file.read(int(size)).decode()
+
+
+def _offered(path: Path, task: int, dropped: Callable[[int], Keys] | None) -> Keys:
+    """(units, 4) of key, bytes, task, and where in its file a unit begins, of the units of documents that are kept."""
+    with _keys_path(path).open("rb") as file:
+        table = np.load(file, allow_pickle=False)
+    ends = np.cumsum(table[:, 1])
+    rows = np.column_stack([table[:, 0], table[:, 1], np.full(len(table), task, np.uint64), ends - table[:, 1]])
+    return rows if dropped is None else rows[~np.isin(table[:, 2].astype(np.int64), dropped(task))]
+
+
+def _smallest(rows: Keys, sample_bytes: int) -> Keys:
+    """The rows with the smallest keys that fill `sample_bytes`: what does not fit here does not fit in the whole."""
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    return rows[np.cumsum(rows[:, 1]) <= sample_bytes]
 
 
 def _keys_path(path: Path) -> Path:

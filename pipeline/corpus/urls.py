@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from pipeline.base.errors import UserError
-from pipeline.base.storage import Facts, facts_in, facts_of, place_of, reading, system_of
+from pipeline.base.storage import Facts, facts_in, facts_of, is_remote, place_of, reading, system_of
 from pipeline.base.stores.faults import shown, status_of
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def find_urls(place: "UPath", wanted: Wanted, kinds: str) -> list[Found]:
 
 def same_place(url: str) -> str:
     """What two URLs of one file share: http(s) as it is sent, in which "a b" and "a%20b" are one name."""
-    if not url.lower().startswith(("http://", "https://")):
-        return url
-    return str(system_of(place_of(url)).encode_url(url))
+    place = place_of(url) if url.startswith(("http://", "https://")) else None
+    return str(system_of(place).encode_url(url)) if place is not None and is_remote(place) else url
 
 
 def _web_file(place: "UPath", wanted: Wanted, kinds: str) -> Found:

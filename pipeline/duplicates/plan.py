@@ -7,6 +7,7 @@ with the data once there are MOST_UNITS units (docs/deduplication.md has the for
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from pipeline.base.duplicates_sections import DeduplicateConfig
 from pipeline.base.files import complete_file, read_json, write_json
+from pipeline.base.storage import Facts, facts_of
 from pipeline.base.workers import Workers
 from pipeline.duplicates.keys import read_counts, read_rows, row_type
 from pipeline.duplicates.shingles import Places
@@ -146,10 +148,18 @@ def make_plan(job: Job, workers: Workers) -> Plan:
 
 
 def load_plan(out: Path) -> Plan:
-    """The plan that is kept in `out`."""
+    """The plan that is kept in `out`; read once in a process as long as it is the same."""
+    return _load_plan(out, facts_of(out / "plan.json"), facts_of(out / "starts.npy"))
+
+
+@lru_cache(maxsize=1)
+def _load_plan(out: Path, *facts: Facts) -> Plan:
+    """facts: of the plan's files, by which another run's plan in this place is told from the one that was read."""
     sizes = read_json(out / "plan.json")
     with (out / "starts.npy").open("rb") as file:
-        documents, paragraphs = np.load(file, allow_pickle=False)
+        starts = np.load(file, allow_pickle=False)
+    starts.flags.writeable = False  # it is shared
+    documents, paragraphs = starts
     return Plan(documents, paragraphs, **{**sizes, "results": tuple(sizes["results"])})
 
 
