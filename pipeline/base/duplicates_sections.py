@@ -24,13 +24,13 @@ class DeduplicateConfig(Section):
     """Exact documents first, then near ones, then paragraphs; the first copy in reading order stays."""
 
     documents: bool = False
-    """Documents whose text was there before are dropped."""
+    """Documents whose text was there before are dropped; white space around it and line ends' kinds do not count."""
     near: NearConfig | None = None
     """Documents that are nearly the same as one before are dropped; true, {} or a part of its keys turns it on."""
     paragraphs: bool = False
     """Paragraphs that were there before are cut out of the documents."""
     min_paragraph_characters: Positive = 100
-    """Shorter paragraphs are never cut."""
+    """Shorter paragraphs are never cut; a character of a script without spaces (Chinese, Thai) counts as three."""
 
     @property
     def active(self) -> bool:

@@ -5,6 +5,7 @@ complete. Memory: 16 bytes a document, 28 a long paragraph, and of the signature
 file).
 """
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from pipeline.base.errors import UserError
 from pipeline.base.files import complete_file, read_json, write_json
 from pipeline.base.storage import read_range
 from pipeline.duplicates.paragraphs import long_paragraphs
-from pipeline.duplicates.shingles import WINDOW
+from pipeline.duplicates.shingles import CHARACTERS_OF_ONE, WINDOW, weighed_length
 from pipeline.duplicates.signatures import Sketcher
 from pipeline.duplicates.tables import Rows, Spool
 
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
-"""The 16 bytes of a document's hash."""
+"""The 16 bytes of the hash of a document's plain_text."""
 PARAGRAPH = np.dtype([("high", "<u8"), ("low", "<u8"), ("document", "<u4"), ("number", "<u4"), ("characters", "<u4")])
 """XXH3 (128 bits) of a long paragraph, its document in the task, its number there and its length."""
 COUNTS_FILE = "counts.json"
@@ -50,9 +51,10 @@ class KeyWriter:
         self._waiting = 0
 
     def add(self, text: str, digest: bytes) -> None:
-        """The next document. digest: 16 bytes, the hash of its text."""
+        """The next document. digest: 16 bytes, BLAKE2b of its text as UTF-8; it is the key of most texts."""
         if self.config.documents:
-            self._digests += digest
+            plain = plain_text(text)
+            self._digests += digest if plain is text else _digest(plain)
         if self._sketcher is not None:
             self._texts.append(text)
             self._waiting += len(text) + 1
@@ -83,10 +85,25 @@ class KeyWriter:
         self._texts, self._waiting = [], 0
 
     def _add_paragraphs(self, text: str) -> None:
-        for number, paragraph in long_paragraphs(text, self.config.min_paragraph_characters):
+        least = self.config.min_paragraph_characters
+        for number, paragraph in long_paragraphs(text, -(-least // CHARACTERS_OF_ONE)):
+            if len(paragraph) < least and weighed_length(paragraph) < least:
+                continue
             self._hashes += xxhash.xxh3_128_digest(paragraph.encode("utf-8", "surrogatepass"))
             self._hashes += np.array([self.documents, number, len(paragraph)], "<u4").tobytes()
             self.paragraphs += 1
+
+
+def plain_text(text: str) -> str:
+    """The text without white space around it, its line ends \\n; the same object where it is so already."""
+    stripped = text.strip()
+    if "\r" in stripped:
+        stripped = stripped.replace("\r\n", "\n").replace("\r", "\n")
+    return stripped
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST.itemsize).digest()
 
 
 def write_counts(folder: Path, documents: int, paragraphs: int) -> None:

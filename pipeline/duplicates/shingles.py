@@ -6,6 +6,7 @@ its script asks for. Many documents go through NumPy at once, so short ones cost
 are letters is Python's Unicode data, so another Python may hash rare letters differently.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -43,6 +44,9 @@ _SYLLABLE_PARTS = (
     (0xA9E0, 0xAA00),
     (0xAA60, 0xAA80),
 )
+_WITHOUT_SPACES = re.compile("[" + "".join(f"{chr(a)}-{chr(b - 1)}" for a, b in (*_CHARACTERS, *_SYLLABLE_PARTS)) + "]")
+CHARACTERS_OF_ONE = 3
+"""Characters that one of a script without spaces counts for: about as many say the same in English."""
 _WORD_STEP, _SHINGLE_STEP = 0x9E3779B97F4A7C15, 0xD1342543DE82EF95
 """Odd numbers of well-mixed bits, whose powers weigh the places in a word and in a shingle."""
 _LONGEST = 64
@@ -78,6 +82,11 @@ class Shingler:
         hashes[short], chosen[short] = _whole(tokens, short, left[short]), True
         counts = _between(chosen, starts, ends)
         return Shingles(mixed(hashes[chosen]), np.concatenate([np.zeros(1, np.int64), counts]).cumsum().astype("u8"))
+
+
+def weighed_length(text: str) -> int:
+    """Characters, each of a script without spaces (Han, kana, Thai and their like) as CHARACTERS_OF_ONE."""
+    return len(text) if text.isascii() else len(text) + (CHARACTERS_OF_ONE - 1) * len(_WITHOUT_SPACES.findall(text))
 
 
 def _between(chosen: Any, starts: Places, ends: Places) -> Places:

@@ -1,5 +1,6 @@
 """Tables, keys, plans, groups, pairs and joins, each by itself."""
 
+import hashlib
 import random
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pipeline.duplicates.equal import group_equal, sums
 from pipeline.duplicates.keys import read_counts, read_rows
 from pipeline.duplicates.near import join, roots
 from pipeline.duplicates.plan import bucket_of, pieces
+from pipeline.duplicates.shingles import weighed_length
 from pipeline.duplicates.tables import Spool, iterate_part, read_notes, read_part, write_table
 from tests.pipeline.duplicates.copies import config_of, save_keys
 
@@ -58,6 +60,41 @@ def test_keys_are_read_by_ranges(tmp_path: Path) -> None:
     paragraphs = read_rows(folder, "paragraphs", config, 0, 1000)
     assert paragraphs["document"].tolist() == [number // 2 for number in range(1000)]
     assert paragraphs["number"].tolist() == [0, 1] * 500
+
+
+def test_white_space_around_and_line_ends_make_no_other_document(tmp_path: Path) -> None:
+    texts = [
+        "two\nlines",
+        "two\r\nlines",
+        " two\rlines\r\n",
+        "two\nlines\n\n",
+        "two\n\nlines",
+        "two lines",
+        "　二\r",
+        "二",
+        "",
+    ]
+    config = config_of(documents=True)
+    rows = read_rows(save_keys(config, [texts], tmp_path)(0), "documents", config, 0, len(texts))
+    keys = [row.tobytes() for row in rows]
+    assert [keys.index(key) for key in keys] == [0, 0, 0, 0, 4, 5, 6, 6, 8]
+    assert keys[7] == hashlib.blake2b("二".encode(), digest_size=16).digest()
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "counts"),
+    [
+        ("word " * 19 + "word", 99),
+        ("word " * 19 + "words", 100),
+        ("漢字" * 17, 102),
+        ("漢字。" * 14, 98),
+        ("ไทย" * 11, 99),
+    ],
+)
+def test_a_character_of_a_script_without_spaces_counts_as_three(tmp_path: Path, paragraph: str, counts: int) -> None:
+    assert weighed_length(paragraph) == counts
+    folder = save_keys(config_of(paragraphs=True), [[f"heading\n\n{paragraph}\n\nend"]], tmp_path)(0)
+    assert read_counts(folder) == (1, counts >= 100)
 
 
 def test_off_is_not_written(tmp_path: Path) -> None:
