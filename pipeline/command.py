@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.base.errors import Preempted, UserError
+from pipeline.base.errors import EXIT_PREEMPTED, Preempted, UserError
 
 DESCRIPTIONS = {
     "preprocess": "Corpus to tokenizer and tar shards, on Ray (a local one starts by itself).",
@@ -21,7 +21,7 @@ DESCRIPTIONS = {
     "evaluate": "A checkpoint on the validation split, a fine-tuned model on a file, or pairs of texts.",
     "explain": "What the networks make of a text: a page of judgements, candidates and attributions.",
 }
-EXIT_USER, EXIT_PREEMPTED = 2, 75
+EXIT_USER = 2
 OTHERS_WAIT_SECONDS = 5.0
 """Rank 0 tells a mistake that all ranks meet, and its exit makes the launcher end the others while they wait."""
 FIRST_RANK_SECONDS = 20.0

@@ -1,5 +1,8 @@
 """How a run ends early without being broken: a mistake, or a preemption; and other libraries' errors in short."""
 
+EXIT_PREEMPTED = 75
+"""Exit code of a run that has to be started again."""
+
 
 class UserError(Exception):
     """A mistake that a person can mend. The message says what is wrong, where, and what to do; exit code 2."""

@@ -158,22 +158,28 @@ def _get(reference: Any) -> Any:
     except OutOfMemoryError:
         raise _Gone("ended by Ray for want of memory") from None
     except LocalRayletDiedError:
-        raise _ended("raylet") from None
+        raise ray_has_ended("raylet") from None
     except RayError as error:
         raise _Gone(type(error).__name__) from None
 
 
-def _check_local_ray() -> None:
-    """Preempted where a part of the Ray that this process has started is gone: Ray itself waits for it a minute."""
+def dead_parts() -> list[str]:
+    """Parts of the Ray that this process has started, without which it does not work, and which are gone."""
     from ray._private import worker
 
     node = worker._global_node
     dead = [name for name, _ in node.dead_processes()] if node is not None else []
-    if {"raylet", "gcs_server"} & set(dead):
-        raise _ended(", ".join(dead))
+    return [name for name in dead if name in ("raylet", "gcs_server")]
 
 
-def _ended(what: str) -> Preempted:
+def _check_local_ray() -> None:
+    """Preempted where Ray is gone: it would wait for itself a minute, and end this process without a word of ours."""
+    if dead := dead_parts():
+        raise ray_has_ended(", ".join(dead))
+
+
+def ray_has_ended(what: str) -> Preempted:
+    """What is told then."""
     return Preempted(
         f"Ray has ended on this host ({what} is gone). What is complete is kept; start the same command again."
     )

@@ -8,15 +8,17 @@ import json
 import os
 import secrets
 import socket
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.base.errors import Preempted, UserError, first_line
+from pipeline.base.errors import EXIT_PREEMPTED, Preempted, UserError, first_line
 from pipeline.base.log import get_logger
-from pipeline.base.mapping import MEMORY_ADVICE, Failure, Mapping
+from pipeline.base.mapping import MEMORY_ADVICE, Failure, Mapping, dead_parts, ray_has_ended
 from pipeline.base.sections import RayConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +32,8 @@ PATIENT = {"health_check_failure_threshold": 20, "health_check_timeout_ms": 30_0
 """Of a local Ray: a machine on which all cores work answers late, and is not dead (Ray's own: 5 times, 10 s)."""
 STARTS = 2
 """Tries to start a local Ray: a part of it may be killed, or be too slow on a busy machine."""
+GRACE_SECONDS = 20.0
+"""A driver that maps tasks notices by itself, and ends in order, within that."""
 STOP_SECONDS = 1.0
 """How often it is asked whether to stop."""
 
@@ -147,9 +151,30 @@ def connected(config: RayConfig, *, gpus: bool = False) -> Iterator[Workers]:
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         where = f"the Ray cluster at {address}" if address else "a local Ray"
         get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
-        yield Workers(where, cpus, int(ray.cluster_resources().get("GPU", 0)) if gpus else 0)
+        with _watched() if address is None else nullcontext():
+            yield Workers(where, cpus, int(ray.cluster_resources().get("GPU", 0)) if gpus else 0)
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _watched() -> Iterator[None]:
+    """Ends this process where Ray is gone while the driver is busy with something else, as Ray would without a word."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(STOP_SECONDS):
+            if (dead := dead_parts()) and not over.wait(GRACE_SECONDS):
+                print(ray_has_ended(", ".join(dead)), file=sys.stderr, flush=True)
+                os._exit(EXIT_PREEMPTED)
+
+    thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _start_local(num_cpus: int | None, num_gpus: int | None) -> None:
