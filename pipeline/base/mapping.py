@@ -154,6 +154,11 @@ def _get(reference: Any) -> Any:
             raise _Gone(first_line(cause)) from None
         if isinstance(cause, Crashed):
             raise cause from None
+        if isinstance(cause, ImportError) or "failed to import" in first_line(cause or error):
+            raise UserError(
+                f"a Ray worker cannot load this program: {first_line(cause or error)[:300]}\n"
+                "Every host needs the same Python environment (docs/preprocess.md, A Ray cluster)."
+            ) from None
         raise (cause if isinstance(cause, Exception) else error) from error
     except OutOfMemoryError:
         raise _Gone("ended by Ray for want of memory") from None
