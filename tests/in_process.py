@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class InProcess(Workers):
         plain: bool = False,
         give_up: bool = False,
     ) -> Iterator[tuple[int, Any]]:
+        assert isfunction(function), "Ray takes nothing else"
         waiting = enumerate(arguments)
         under_way: list[tuple[int, tuple[Any, ...]]] = []
         while True:

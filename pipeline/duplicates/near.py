@@ -5,11 +5,10 @@ groups by these pairs (connected components, `groups-N/`), and each document is 
 is dropped if they have half that similarity (`similar-N/`); the first is kept, and the others go on. What is left after
 the last round is dropped only for a document that is kept and with which it is itself a similar pair. So all that is
 dropped was compared with what is kept for it: the end of a chain does not fall for its beginning. The first document in
-input order stays. Price: one process holds 9 bytes a document, and 16 a pair of what is left, while it joins them.
+input order stays. Price: one process holds 12 bytes a document, and 16 a pair of what is left.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from pipeline.duplicates.passes import discard, run_pass
 from pipeline.duplicates.plan import Job, Plan, concatenated, load_plan, read_keys, table_path
 from pipeline.duplicates.shingles import Places
 from pipeline.duplicates.signatures import estimated_similarity
-from pipeline.duplicates.tables import Rows, Spool, iterate_part, read_notes, read_part, write_table
+from pipeline.duplicates.tables import Rows, Spool, iterate_part, read_notes, read_part
 
 MOST_COMPARED = 8
 """Earlier documents with which one document's signature is compared, those first that it met most often."""
@@ -49,7 +48,7 @@ def find_near(job: Job, workers: Workers) -> None:
     discard(job, "pairs", "pairs-here")
     if not (job.out / "groups.done").exists():
         for turn in range(1, ROUNDS + 1):
-            run_pass(job, workers, f"groups-{turn}", partial(join_groups, turn=turn), 1)
+            run_pass(job, workers, f"groups-{turn}", join_groups, 1, turn)
             if not read_notes(table_path(job.out, f"groups-{turn}", 0))["joined"]:
                 break
             _compare(job, workers, plan, turn)
@@ -60,8 +59,8 @@ def find_near(job: Job, workers: Workers) -> None:
 
 def _compare(job: Job, workers: Workers, plan: Plan, turn: int) -> None:
     if not (job.out / f"similar-{turn}.done").exists():
-        run_pass(job, workers, f"asked-{turn}", partial(ask_unit, turn=turn), plan.units)
-        run_pass(job, workers, f"similar-{turn}", partial(compare_unit, turn=turn), plan.units)
+        run_pass(job, workers, f"asked-{turn}", ask_unit, plan.units, turn)
+        run_pass(job, workers, f"similar-{turn}", compare_unit, plan.units, turn)
     discard(job, f"asked-{turn}")
 
 
@@ -141,13 +140,24 @@ def settle(job: Job, _: int) -> None:
     plan, path = load_plan(job.out), table_path(job.out, "groups", 0)
     if path.exists():
         return
-    dropped = [pairs for turn in range(1, ROUNDS + 1) for pairs in _similar(job, plan, turn)]
-    together = concatenated([*dropped, _among_the_rest(job, plan)], SIMILAR)
-    together = together[together["later"] >= plan.known]
-    together = together[np.argsort(together["later"])]
-    sizes = np.unique(together["earlier"], return_counts=True)[1]
-    notes = {"groups": len(sizes), "largest": int(sizes.max(initial=0)) + 1 if len(sizes) else 0}
-    write_table(path, found(together["later"], together["earlier"]), together["later"] // plan.unit, plan.units, notes)
+    rest = _among_the_rest(job, plan)
+    kept = np.full(int(plan.documents[-1]), -1)
+    for turn in range(1, ROUNDS + 1):
+        for pairs in _similar(job, plan, turn):
+            kept[pairs["later"]] = pairs["earlier"]
+    kept[rest["later"]] = rest["earlier"]
+    sizes = np.zeros(len(kept), np.int32)
+    counts = np.zeros(plan.units, np.int64)
+    with Spool(FOUND) as spool:
+        for unit in range(plan.units):
+            start, stop = plan.bounds(unit)
+            start = min(max(start, plan.known), stop)
+            dropped = start + np.flatnonzero(kept[start:stop] >= 0)
+            np.add.at(sizes, kept[dropped], 1)
+            spool.add(found(dropped, kept[dropped]))
+            counts[unit] = len(dropped)
+        groups = int(np.count_nonzero(sizes))
+        spool.save(path, counts, {"groups": groups, "largest": int(sizes.max(initial=0)) + 1 if groups else 0})
 
 
 def _among_the_rest(job: Job, plan: Plan) -> Rows:

@@ -7,11 +7,11 @@ from pipeline.base.workers import Workers
 from pipeline.duplicates.plan import Job
 
 
-def run_pass(job: Job, workers: Workers, name: str, function: Callable[[Job, int], None], units: int) -> None:
-    """function(job, unit) for each unit that the pass has; nothing once the pass is marked as done."""
+def run_pass(job: Job, workers: Workers, name: str, function: Callable[..., None], units: int, *more: int) -> None:
+    """function(job, unit, *more) for each unit that the pass has; nothing once the pass is marked as done."""
     mark = job.out / f"{name}.done"
     if not mark.exists():
-        for _ in workers.map_unordered(function, ((job, unit) for unit in range(units))):
+        for _ in workers.map_unordered(function, ((job, unit, *more) for unit in range(units))):
             pass
         write_atomic(mark, b"")
 
