@@ -139,9 +139,10 @@ def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str =
     """Every record of the span, good and bad, in order; `tally` counts its lines."""
     file = span.file
     if file.size == 0 and (name := _format(file)):
-        return _set_aside(f"truncated {name}: the file is empty", tally)
+        tally.lines += 1
+        return iter([Record(tally.lines, 0, reason=f"truncated {name}: the file is empty")])
     if span.start and file.kind in RANGES and not file.packing and (fault := fault_of_file(file.place)):
-        return _set_aside(fault, tally)  # the first range says so itself; each counts its bytes as lost
+        return iter([Record(0, 0, reason=fault)])  # the line is the first range's; each counts its bytes as lost
     if file.kind == ".txt":
         return read_text(file.place, file.packing, span.start, span.stop, limit, tally)
     if file.kind in (".warc", ".wet"):
@@ -150,11 +151,6 @@ def read_span(span: Span, field: str, limit: int, tally: Tally, url_field: str =
         return read_mediawiki(file.place, file.packing, span.start, span.stop, limit, tally)
     read = {".jsonl": read_jsonl, ".parquet": read_parquet, ".arrow": read_arrow}[file.kind]
     return read(file.place, file.packing, span.start, span.stop, field, limit, tally, url_field)
-
-
-def _set_aside(reason: str, tally: Tally) -> Iterator[Record]:
-    tally.lines += 1
-    yield Record(tally.lines, 0, reason=reason)
 
 
 def span_digest(span: Span) -> str:

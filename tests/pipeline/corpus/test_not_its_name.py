@@ -99,6 +99,7 @@ def test_another_format_under_a_plain_name(tmp_path: Path, what: str, kind: str,
     ranges = max(1, -(-path.stat().st_size // task_bytes))
     assert reasons_of(found) == [f"damaged text: it is {what} by its first bytes"] * ranges
     assert texts_of(found) == []
+    assert {record.line for record in found} == {1}
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-16"])
