@@ -10,14 +10,18 @@ import random
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.config import RunConfig, load_config
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.sections import RayConfig
 from pipeline.base.workers import WINDOW, Workers
 from pipeline.shards.manifest import Manifest
+from pipeline.stages import preprocess
 from pipeline.stages.preprocess_build import Build
 from pipeline.stages.preprocess_inputs import read_inputs
 
@@ -64,7 +68,7 @@ def build(config: RunConfig, workers: Workers | None = None) -> Manifest:
 
 
 def life(settings: list[str], begun: Path, deadly: int) -> int:
-    """Exit code of one fork that builds: 0, or -9 where it began its `deadly`-th operation below run_dir (0: never).
+    """Exit code of a fork that runs the stage: 0, or -9 as it began its `deadly`-th operation below run_dir (0: never).
 
     begun: gets a line for each task that is begun, and at the end how many operations there were.
     """
@@ -90,8 +94,14 @@ def _live(settings: list[str], begun: Path, deadly: int) -> None:
         if "job" in function.__code__.co_varnames[: function.__code__.co_argcount] and len(given) > 2:
             print(function.__name__, *given[2:], file=notes, flush=True)
 
+    @contextmanager
+    def connected(config: RayConfig) -> Iterator[InProcess]:
+        yield InProcess(2, deadly, each)
+
     os.fsync = lambda descriptor: None  # type: ignore[assignment]
+    preprocess.connected = connected  # type: ignore[assignment]
+    preprocess.start_run = partial(preprocess.start_run, active=False)
     with begun.open("a") as notes:
         sys.addaudithook(hook)
-        build(config, InProcess(2, deadly, each))
+        preprocess.run(config)
         print("operations", operations, file=notes)

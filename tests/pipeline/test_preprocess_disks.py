@@ -17,6 +17,7 @@ from tests.corpora import digests, make_corpus
 from tests.in_process import InProcess
 
 pytestmark = pytest.mark.slow
+MANY = 1 << 30
 DEDUPLICATE = "corpus.deduplicate.documents=true"
 
 
@@ -52,23 +53,48 @@ class Trouble:
             self.strike()
 
 
-@pytest.fixture
-def start(tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Any:
-    """Runs the command over disk/run with tasks in this process, and a trouble: (exit code, what it has told)."""
-    make_corpus(tmp_path / "corpus")
-    trouble: list[Trouble | None] = [None]
+class Stage:
+    """The command over one corpus, with tasks in this process and, where wanted, a trouble."""
+
+    def __init__(self, folder: Path, patched: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.trouble: Trouble | None = None
+        patched.setattr(preprocess, "connected", self.connected)
 
     @contextmanager
-    def connected(config: RayConfig) -> Iterator[InProcess]:
-        yield InProcess(each=trouble[0])
+    def connected(self, config: RayConfig) -> Iterator[InProcess]:
+        yield InProcess(each=self.trouble)
 
-    monkeypatch.setattr(preprocess, "connected", connected)
+    def run(self, run_dir: Path, trouble: Trouble | None = None) -> int:
+        self.trouble = trouble
+        settings = [f"corpus.paths=[{self.folder / 'corpus'}]", "corpus.task_bytes=9000", "tokenizer.vocab_size=700"]
+        more = ["data.block_tokens=512", "data.shard_blocks=5", f"tracking.uri=sqlite:///{self.folder / 'mlflow.db'}"]
+        return command.main("preprocess", [f"run_dir={run_dir}", *settings, *more, DEDUPLICATE])
 
-    def run(happens: Trouble | None = None, run_dir: Path = disk / "run") -> tuple[int, str]:
-        trouble[0] = happens
-        settings = [f"corpus.paths=[{tmp_path / 'corpus'}]", "corpus.task_bytes=9000", "tokenizer.vocab_size=700"]
-        more = ["data.block_tokens=512", "data.shard_blocks=5", f"tracking.uri=sqlite:///{tmp_path / 'mlflow.db'}"]
-        code = command.main("preprocess", [f"run_dir={run_dir}", *settings, *more, DEDUPLICATE])
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """With an undisturbed run in whole/run, whose tasks are counted in `tasks`."""
+    with pytest.MonkeyPatch.context() as patched:
+        made = Stage(tmp_path_factory.mktemp("disks"), patched)
+        make_corpus(made.folder / "corpus")
+        yield made
+
+
+@pytest.fixture(scope="module")
+def tasks(stage: Stage) -> int:
+    """Tasks of an undisturbed run, which is left in whole/run."""
+    count = Trouble(MANY, lambda: None)
+    assert stage.run(stage.folder / "whole" / "run", count) == 0
+    return MANY - count.left
+
+
+@pytest.fixture
+def start(stage: Stage, tasks: int, disk: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Runs the command over disk/run: (exit code, what it has told)."""
+
+    def run(trouble: Trouble | None = None) -> tuple[int, str]:
+        code = stage.run(disk / "run", trouble)
         told = capfd.readouterr().err
         assert "Traceback" not in told
         assert code == 0 or told.startswith("preprocess: "), "one message"
@@ -77,11 +103,8 @@ def start(tmp_path: Path, disk: Path, monkeypatch: pytest.MonkeyPatch, capfd: py
     return run
 
 
-def task_count(start: Any, tmp_path: Path) -> int:
-    """Tasks of an undisturbed run, which is left in whole/run."""
-    count = Trouble(1 << 30, lambda: None)
-    assert start(count, tmp_path / "whole" / "run")[0] == 0
-    return (1 << 30) - count.left
+def whole(stage: Stage) -> dict[str, str]:
+    return digests(stage.folder / "whole" / "run")
 
 
 def fill(disk: Path) -> None:
@@ -90,22 +113,21 @@ def fill(disk: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
-def test_full_then_room_is_made(tmp_path: Path, disk: Path, start: Any, share: float) -> None:
-    tasks = task_count(start, tmp_path)
+def test_full_then_room_is_made(stage: Stage, tasks: int, disk: Path, start: Any, share: float) -> None:
     code, told = start(Trouble(int(share * tasks), lambda: fill(disk)))
     assert code == command.EXIT_USER
     assert "no space left on the device" in told.splitlines()[-1]
     assert not RunFolder(disk / "run").manifest.exists()
     assert start()[0] == command.EXIT_USER, "nothing has changed"
     (disk / "filler").unlink()
-    after = Trouble(1 << 30, lambda: None)
+    after = Trouble(MANY, lambda: None)
     assert start(after)[0] == 0
-    assert (1 << 30) - after.left < tasks, "what was complete is taken up"
-    assert digests(disk / "run") == digests(tmp_path / "whole" / "run")
+    assert MANY - after.left < tasks, "what was complete is taken up"
+    assert digests(disk / "run") == whole(stage)
 
 
-def test_read_only_then_writable(tmp_path: Path, disk: Path, start: Any) -> None:
-    tasks, data = task_count(start, tmp_path), str(disk / "run" / "data")
+def test_read_only_then_writable(stage: Stage, tasks: int, disk: Path, start: Any) -> None:
+    data = str(disk / "run" / "data")
 
     def strike() -> None:
         assert mount("--bind", data, data)
@@ -119,15 +141,20 @@ def test_read_only_then_writable(tmp_path: Path, disk: Path, start: Any) -> None
     assert "the file system is read-only" in told.splitlines()[-1]
     unmount(disk / "run" / "data")
     assert start()[0] == 0
-    assert digests(disk / "run") == digests(tmp_path / "whole" / "run")
+    assert digests(disk / "run") == whole(stage)
 
 
 @pytest.mark.parametrize("moment", [0.1, 0.5, 0.8, "train_tokenizer", "set_aside", "publish"])
 def test_a_mount_that_is_lost(
-    tmp_path: Path, disk: Path, start: Any, moment: float | str, monkeypatch: pytest.MonkeyPatch
+    stage: Stage,
+    tasks: int,
+    tmp_path: Path,
+    disk: Path,
+    start: Any,
+    moment: float | str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """In a pass, or just before or after something that the driver does between two."""
-    tasks = task_count(start, tmp_path)
     copy = tmp_path / "copy"
     copy.mkdir()
     assert mount("--bind", str(disk), str(copy)), "the same file system, kept"
@@ -143,7 +170,7 @@ def test_a_mount_that_is_lost(
         assert not list(disk.rglob("*")), "nothing is written on the disk below"
         assert mount("--bind", str(copy), str(disk))
         assert start()[0] == 0
-        assert digests(disk / "run") == digests(tmp_path / "whole" / "run")
+        assert digests(disk / "run") == whole(stage)
     finally:
         unmount(copy)
 
