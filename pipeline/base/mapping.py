@@ -185,6 +185,4 @@ def _check_local_ray() -> None:
 
 def ray_has_ended(what: str) -> Preempted:
     """What is told then."""
-    return Preempted(
-        f"Ray has ended on this host ({what} is gone). What is complete is kept; start the same command again."
-    )
+    return Preempted(f"Ray has ended ({what} is gone). What is complete is kept; start the same command again.")

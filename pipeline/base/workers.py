@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,24 +148,27 @@ def connected(config: RayConfig, *, gpus: bool = False) -> Iterator[Workers]:
                 _start_local(config.num_cpus, None if gpus else 0)
             else:
                 _join(address, folder)
-        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        where = f"the Ray cluster at {address}" if address else "a local Ray"
-        get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
-        with _watched() if address is None else nullcontext():
+        with _watched(address):
+            cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
+            where = f"the Ray cluster at {address}" if address else "a local Ray"
+            get_logger().info(f"workers: {where}, {cpus} CPUs on {len(ray.nodes())} host(s)")
             yield Workers(where, cpus, int(ray.cluster_resources().get("GPU", 0)) if gpus else 0)
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _watched() -> Iterator[None]:
-    """Ends this process where Ray is gone while the driver is busy with something else, as Ray would without a word."""
+def _watched(address: str | None) -> Iterator[None]:
+    """Ends this process where Ray is gone while the driver is busy, or waits for it, as Ray would without a word.
+
+    address: of a cluster; None for the Ray that this process has started.
+    """
     over = threading.Event()
 
     def watch() -> None:
         while not over.wait(STOP_SECONDS):
-            if (dead := dead_parts()) and not over.wait(GRACE_SECONDS):
-                print(ray_has_ended(", ".join(dead)), file=sys.stderr, flush=True)
+            if _lost(address) and not over.wait(GRACE_SECONDS) and (lost := _lost(address)):
+                print(ray_has_ended(lost), file=sys.stderr, flush=True)
                 os._exit(EXIT_PREEMPTED)
 
     thread = threading.Thread(target=watch, name="ray-watch", daemon=True)
@@ -175,6 +178,17 @@ def _watched() -> Iterator[None]:
     finally:
         over.set()
         thread.join()
+
+
+def _lost(address: str | None) -> str:
+    """Which part of Ray is gone, "" where all is there."""
+    if address is None:
+        return ", ".join(dead_parts())
+    try:
+        _check_answers(address)
+        return ""
+    except (OSError, ValueError):
+        return f"the cluster's head at {address}"
 
 
 def _start_local(num_cpus: int | None, num_gpus: int | None) -> None:

@@ -1,11 +1,15 @@
 """Ray workers: order, crashed workers, errors, and no trace left in the home folder."""
 
 import os
+import socket
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
 
+from pipeline.base import workers
 from pipeline.base.errors import UserError
 from pipeline.base.sections import RayConfig
 from pipeline.base.workers import ROOT, connected
@@ -82,3 +86,21 @@ def test_a_local_ray_that_does_not_start_is_tried_again(fails: int, monkeypatch:
 def test_no_cluster_there(address: str) -> None:
     with pytest.raises(UserError, match="cannot connect to the Ray cluster"), connected(RayConfig(address=address)):
         pass
+
+
+def test_a_cluster_whose_head_is_gone_ends_the_run(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr(workers, "STOP_SECONDS", 0.01)
+    monkeypatch.setattr(workers, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(os, "_exit", ended.append)
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        with workers._watched(address):
+            time.sleep(0.5)
+            assert not ended
+            head.close()
+            until = time.monotonic() + 30
+            while not ended and time.monotonic() < until:
+                time.sleep(0.05)
+    assert ended[0] == 75
+    assert f"the cluster's head at {address} is gone" in capfd.readouterr().err
