@@ -107,6 +107,7 @@ class Pass:
             yield aside, report
             for file in sorted(aside.iterdir()):
                 files[file.name] = [file.stat().st_size, sha256_file(file)]
+            check_there(self.home, self.job)
         self.finish(number, report, files)
 
     def finish(self, number: int, report: dict[str, Any], files: dict[str, list[Any]] | None = None) -> None:
