@@ -221,6 +221,8 @@ class GopherRepetitionConfig(Section):
         *(0.12, 0.11, 0.1),
     )
     """Of the characters, those in any run of 5, 6, 7, 8, 9 and 10 words that occurs twice."""
+    count_first: bool = True
+    """Whether the first occurrence of such a run counts too; false: only those that repeat it."""
 
 
 class CleanConfig(Section):

@@ -26,7 +26,7 @@ class GopherQuality:
     def fault(self, parts: Parts) -> str:
         """Why the document is dropped, "" where it is kept."""
         config = self._config
-        words = len(parts.words)
+        words = parts.word_count
         if words < config.min_words:
             return f"too few words: {words}"
         if words > config.max_words:
@@ -36,7 +36,7 @@ class GopherQuality:
         return self._words_fault(parts) or self._lines_fault(parts)
 
     def _words_fault(self, parts: Parts) -> str:
-        config, words = self._config, len(parts.words)
+        config, words = self._config, parts.word_count
         mean = int(parts.counts @ parts.vocabulary_lengths) / words
         if mean < config.min_mean_word_length and not parts.unspaced:
             return f"words too short: {mean:.3g} characters"

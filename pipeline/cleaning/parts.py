@@ -1,18 +1,22 @@
 """A text taken apart: lines, paragraphs, words, kinds of characters; once a document, however many filters ask.
 
-Price: about 25 MB/s for words with their numbers, 200 MB/s for kinds of characters.
+Price: about 25 MB/s for words with their numbers, 200 MB/s for kinds of characters. Of a long text's words only the
+different ones are held.
 """
 
 import unicodedata
 from collections import defaultdict
+from collections.abc import Iterable
 from functools import cache, cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cleaning.words import has_unspaced, split_words
+from pipeline.cleaning.words import PIECE, has_unspaced, pieces, split_words
 
-Ints = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.signedinteger[Any]]
+"""Of the words of a text there are int32: a record of 4 GiB would be the first with too many."""
 TERMINAL = tuple(".!?…\"'”’»」』。！？．｡؟۔।॥።။។།")
 """What ends a sentence, or the quotation of one, in many scripts."""
 AROUND_WORDS = ".,;:!?()[]{}\"'“”‘’«»„…-–—¿¡*_"
@@ -28,6 +32,7 @@ class Parts:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self._kept: list[list[str]] | None = None
         self.identified: tuple[str, float] | None = None
         """Language and its probability, once some filter has asked."""
 
@@ -48,17 +53,26 @@ class Parts:
         return ["\n".join(lines) for lines in found if lines]
 
     @cached_property
-    def words(self) -> list[str]:
-        """In order; pipeline/cleaning/words.py says what a word is."""
-        return split_words(self.text)
+    def word_count(self) -> int:
+        """How many there are; pipeline/cleaning/words.py says what a word is."""
+        return len(self.ids) if "_numbered" in vars(self) else sum(map(len, self._words()))
+
+    def _words(self) -> Iterable[list[str]]:
+        """The words in order, of a long text a piece at a time; those of one piece are kept until they are numbered."""
+        if len(self.text) > PIECE:
+            return map(split_words, pieces(self.text))
+        if self._kept is None:
+            self._kept = [split_words(self.text)]
+        return self._kept
 
     @cached_property
     def _numbered(self) -> tuple[dict[str, int], Ints]:
         numbers: defaultdict[str, int] = defaultdict()
         numbers.default_factory = numbers.__len__
-        ids = np.fromiter(map(numbers.__getitem__, self.words), np.int64, len(self.words))
+        ids = [np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)) for words in self._words()]
         numbers.default_factory = None  # else it would hold itself, and wait for the garbage collector
-        return numbers, ids
+        self._kept = None
+        return numbers, np.concatenate([np.zeros(0, np.int32), *ids])
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -83,7 +97,7 @@ class Parts:
     @cached_property
     def vocabulary_lengths(self) -> Ints:
         """(vocabulary,): characters of each."""
-        return np.fromiter(map(len, self.vocabulary), np.int64, len(self.vocabulary))
+        return np.fromiter(map(len, self.vocabulary), np.int32, len(self.vocabulary))
 
     @cached_property
     def unspaced(self) -> bool:
@@ -91,7 +105,7 @@ class Parts:
         if not has_unspaced(self.text):
             return False
         counted = zip(self.counts.tolist(), self.vocabulary, strict=True)
-        return 2 * sum(count for count, word in counted if has_unspaced(word)) > len(self.words)
+        return 2 * sum(count for count, word in counted if has_unspaced(word)) > len(self.ids)
 
     @cached_property
     def characters(self) -> Ints:

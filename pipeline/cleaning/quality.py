@@ -20,7 +20,7 @@ class Length:
         """Why the document is dropped, "" where it is kept."""
         fault = _outside("characters", len(parts.text), *self._characters)
         if not fault and self._words != (None, None):
-            fault = _outside("words", len(parts.words), *self._words)
+            fault = _outside("words", parts.word_count, *self._words)
         return fault
 
 

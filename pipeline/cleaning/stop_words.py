@@ -57,7 +57,7 @@ class StopWords:
         stop_words = _counted(language)
         if not stop_words:
             return ""
-        words = len(parts.words)
+        words = parts.word_count
         if _unspaced(language):
             found = sum(map(parts.text.count, stop_words))
         else:

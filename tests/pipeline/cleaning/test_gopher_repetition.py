@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.base.cleaning_sections import GopherRepetitionConfig
+from pipeline.cleaning import gopher_repetition
 from pipeline.cleaning.gopher_repetition import GopherRepetition, Runs
 from pipeline.cleaning.parts import Parts
 
@@ -101,6 +102,36 @@ def test_all_rules_together_against_brute_force(words: list[str]) -> None:
     kind = f"{'one' if over and over[0] < 5 else 'duplicate'} {over[0]}-gram" if over else ""
     assert reason.startswith(kind)
     assert bool(reason) == bool(over)
+
+
+@given(REPETITIVE, st.integers(5, 10))
+def test_repeats_alone_against_brute_force(words: list[str], n: int) -> None:
+    """As datatrove reads it, what is covered by runs that were there before."""
+    seen: set[tuple[str, ...]] = set()
+    inside: set[int] = set()
+    for start in range(len(words) - n + 1):
+        run = tuple(words[start : start + n])
+        inside |= set(range(start, start + n)) if run in seen else set()
+        seen.add(run)
+    expected = sum(len(words[place]) for place in inside) / sum(map(len, words))
+    text = " ".join(words)
+    assert alone(text, count_first=False, **limits(n, expected)) == ""
+    if expected:
+        reason = alone(text, count_first=False, **limits(n, expected - 1e-9))
+        assert reason == f"duplicate {n}-grams: {expected:.3g} of the characters"
+
+
+@given(REPETITIVE)
+def test_runs_are_the_same_where_their_keys_are_too_large_to_be_packed(words: list[str]) -> None:
+    parts = Parts(" ".join(words))
+    packed, plain = Runs(parts), Runs(Parts(parts.text))
+    for _ in range(5):
+        packed.lengthen()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gopher_repetition, "_PACKED", 0)
+            plain.lengthen()
+        assert packed.starts.tolist() == plain.starts.tolist()
+        assert packed.groups.tolist() == plain.groups.tolist()
 
 
 def different(count: int, length: int = 5) -> list[str]:

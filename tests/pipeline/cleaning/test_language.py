@@ -71,3 +71,11 @@ def test_nothing_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     language._detector.cache_clear()
     assert fault(TEXTS["en"], "en") == ""
+
+
+def test_without_limits_nothing_is_dropped_and_all_is_counted() -> None:
+    found = Language(LanguageConfig(keep=(), min_score=0))
+    for text in ("The house by the sea is for sale.", "我们今天去公园。", "123", ""):
+        assert found.fault(Parts(text)) == ""
+    assert found.languages.total() == 4
+    assert found.languages["zh"] == 1

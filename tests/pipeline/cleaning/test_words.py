@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cleaning import words as words_module
 from pipeline.cleaning.parts import DIGIT, LETTER, OTHER, PUNCTUATION, SPACE, SYMBOL, Parts, repeated
-from pipeline.cleaning.words import has_unspaced, split_words
+from pipeline.cleaning.words import has_unspaced, pieces, split_words
 
 TEXTS = st.text(st.sampled_from("ab .,(«\n\t你好，。しカｶกั้ပြ한é1\u200d\U00020000"), max_size=40)
 
@@ -45,10 +46,13 @@ def test_scripts_without_spaces() -> None:
 @given(TEXTS)
 def test_parts_agree_with_the_text(text: str) -> None:
     parts = Parts(text)
-    assert [list(parts.vocabulary)[number] for number in parts.ids] == parts.words
-    assert parts.counts.tolist() == [parts.words.count(word) for word in parts.vocabulary]
-    assert parts.lengths.tolist() == [len(word) for word in parts.words]
-    assert parts.unspaced == (2 * sum(map(has_unspaced, parts.words)) > len(parts.words))
+    words = split_words(text)
+    assert parts.word_count == len(words)
+    assert [list(parts.vocabulary)[number] for number in parts.ids] == words
+    assert parts.word_count == len(words)
+    assert parts.counts.tolist() == [words.count(word) for word in parts.vocabulary]
+    assert parts.lengths.tolist() == [len(word) for word in words]
+    assert parts.unspaced == (2 * sum(map(has_unspaced, words)) > len(words))
 
 
 def test_lines_and_paragraphs() -> None:
@@ -82,3 +86,22 @@ def test_repeated_lines() -> None:
     assert repeated([]) == (0, 0)
     assert repeated(["a", "b"]) == (0, 0)
     assert repeated(["aa", "b", "aa", "aa"]) == (2 / 4, 4 / 7)
+
+
+@given(TEXTS, st.integers(1, 9))
+def test_words_of_pieces_are_those_of_the_text(text: str, size: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(words_module, "PIECE", size)
+        cut = list(pieces(text))
+    assert "".join(cut) == text
+    assert [word for piece in cut for word in split_words(piece)] == split_words(text)
+
+
+@pytest.mark.parametrize("unit", ["plain words here ", "你好，world。", "ab", "你"])
+def test_long_texts_are_numbered_by_the_piece(unit: str) -> None:
+    text = unit * (3 * words_module.PIECE // len(unit))
+    words = split_words(text)
+    parts, again = Parts(text), Parts(text)
+    assert again.word_count == len(words)
+    assert [list(parts.vocabulary)[number] for number in parts.ids.tolist()] == words
+    assert parts.word_count == len(words)
