@@ -17,6 +17,8 @@ from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
 from pipeline.base.workers import connected
+from pipeline.cleaning.cleaner import Cleaner
+from pipeline.cleaning.contamination_index import config_files
 from pipeline.corpus.documents import VALIDATION
 from pipeline.shards.manifest import Manifest
 from pipeline.stages.preprocess_build import Build
@@ -102,6 +104,7 @@ def plan(config: RunConfig, *, fresh: bool = False) -> list[tuple[str, str]]:
         ("files", f"{len(inputs.all_files):,}"),
         ("bytes", f"{sum(file.size for file in inputs.all_files):,}"),
         *_corpora_told(config, inputs),
+        *_filters_told(config),
         ("tasks", f"{tasks:,} of about {config.corpus.task_bytes:,} bytes"),
         ("tokenizer", given),
         ("blocks", f"{config.data.block_tokens:,} tokens each, {config.data.shard_blocks:,} to a shard"),
@@ -151,4 +154,19 @@ def _corpora_told(config: RunConfig, inputs: Inputs) -> list[tuple[str, str]]:
         size = sum(file.size for file in files)
         by = f"temperature {config.corpus.temperature:g}" if config.corpus.temperature else f"weight {source.weight:g}"
         lines.append((f"  corpus {name}", f"{len(files):,} files, {size:,} bytes, {by}"))
+    return lines
+
+
+def _filters_told(config: RunConfig) -> list[tuple[str, str]]:
+    """What is mended, dropped and looked for."""
+    corpus, copies = config.corpus, config.corpus.deduplicate
+    lines = [("filters", ", ".join(Cleaner(corpus.clean).names) or "none")]
+    for name, source in corpus.corpora.items():
+        if source.clean is not None:
+            lines.append((f"  corpus {name}", ", ".join(Cleaner(source.clean).names) or "none"))
+    near = f"near, from similarity {copies.near.similarity:g}" if copies.near is not None else ""
+    kinds = ["documents" if copies.documents else "", near, "paragraphs" if copies.paragraphs else ""]
+    lines.append(("copies dropped", ", ".join(filter(None, kinds)) or "none"))
+    if corpus.decontaminate.paths:
+        lines.append(("evaluation files", f"{len(config_files(corpus.decontaminate)):,}"))
     return lines

@@ -248,3 +248,10 @@ def test_a_name_that_is_not_utf_8_is_told_at_once(run: Run) -> None:
         file.write("a text")
     with pytest.raises(UserError, match="is not UTF-8"):
         run.start()
+
+
+def test_the_plan_tells_filters_and_copies(run: Run) -> None:
+    told = dict(preprocess.plan(run.config("corpus.clean={length: {min_words: 3}}", "corpus.deduplicate.near=true")))
+    assert told["filters"] == "length"
+    assert told["copies dropped"] == "near, from similarity 0.4"
+    assert not run.path.exists()
