@@ -163,7 +163,7 @@ def _filters_told(config: RunConfig) -> list[tuple[str, str]]:
     lines = [("filters", ", ".join(Cleaner(corpus.clean).names) or "none")]
     for name, source in corpus.corpora.items():
         if source.clean is not None:
-            lines.append((f"  corpus {name}", ", ".join(Cleaner(source.clean).names) or "none"))
+            lines.append((f"  filters of {name}", ", ".join(Cleaner(source.clean).names) or "none"))
     near = f"near, from similarity {copies.near.similarity:g}" if copies.near is not None else ""
     kinds = ["documents" if copies.documents else "", near, "paragraphs" if copies.paragraphs else ""]
     lines.append(("copies dropped", ", ".join(filter(None, kinds)) or "none"))
