@@ -9,7 +9,17 @@ import numpy as np
 from model.config import MASK_ID, SEP_ID
 from pipeline.base.files import write_atomic
 from pipeline.base.run_folder import RunFolder
-from pipeline.shards.block import Array, Piece, cut_blocks, shard_count, shard_name, shard_range, take, token_dtype
+from pipeline.shards.block import (
+    Array,
+    Piece,
+    Pieces,
+    cut_blocks,
+    shard_count,
+    shard_name,
+    shard_range,
+    take,
+    token_dtype,
+)
 from pipeline.shards.manifest import (
     CorpusEntry,
     Manifest,
@@ -55,7 +65,7 @@ def write_split(
     data: Path, split: str, ids: Array, starts: Array, block_tokens: int, shard_blocks: int, dtype: np.dtype[Any]
 ) -> SplitEntry:
     """Writes the shards of one split of the stream ids (tokens,) with documents at starts (documents,)."""
-    pieces = [Piece(len(ids), len(starts), "test")]
+    pieces = Pieces.of([Piece(len(ids), len(starts), "test")])
     sizes = (len(ids), block_tokens, shard_blocks)
     return split_entry(
         write_shard(
