@@ -58,8 +58,8 @@ MOST_SECONDS = 150.0
 """A run that has neither ended nor finished a task so long after a kill hangs."""
 LATE_SECONDS = 10.0
 """Tasks that were under way end within that time; one that ends later shows that the run goes on."""
-LEFT_SECONDS = 60.0
-"""Within that time after the last run all its processes have to be gone."""
+LEFT_SECONDS = 120.0
+"""Within that time after the last run all processes have to be gone; Ray's helpers look up once a minute."""
 
 
 class Kill(NamedTuple):
@@ -290,10 +290,10 @@ def follow(trial: Trial, child: "subprocess.Popen[bytes]", kill: Kill) -> Outcom
     """Waits for what the kill leads to: the end of the run, or a task that shows that it goes on."""
     began, before = time.monotonic(), trial.tasks().total()
     while child.poll() is None:
-        seconds = time.monotonic() - began
+        seconds, total = time.monotonic() - began, trial.tasks().total()
         if kill.kind != "worker" and seconds < LATE_SECONDS:
-            before = trial.tasks().total()
-        if trial.tasks().total() > before:
+            before = total
+        if total > before:
             break
         if seconds > MOST_SECONDS:
             end_all(child.pid)
@@ -386,12 +386,12 @@ def trials(base: Path, settings: Sequence[str], chosen: argparse.Namespace) -> i
         print("\n".join(["  differs: " + name for name in differs]) or "  all the same bytes")
     print_table(outcomes)
     print(f"\n{len(outcomes)} kills, {starts} starts, exit codes {dict(codes)}, {time.monotonic() - began:.0f} s")
-    until = time.monotonic() + LEFT_SECONDS
-    while below(os.getpid()) and time.monotonic() < until:
+    ended = time.monotonic()
+    while below(os.getpid()) and time.monotonic() - ended < LEFT_SECONDS:
         reap()
         time.sleep(0.2)
     left = [title(process) for process in below(os.getpid())]
-    print(f"processes left: {len(left)}", *left, sep="\n  ")
+    print(f"processes left after {time.monotonic() - ended:.0f} s: {len(left)}", *left, sep="\n  ")
     end_all()
     return 1 if bad or left else 0
 
