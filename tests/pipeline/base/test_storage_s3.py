@@ -128,8 +128,8 @@ def test_away_for_good(
         assert "was away or busy for 1 seconds" in message
         assert message.endswith("start the same command again.")
         lines = [line.message for line in caplog.records if line.name == "pipeline"]
-        assert len(lines) == 1
-        assert " does not answer (Could not connect" in lines[0]
+        assert 1 <= len(lines) <= 2  # two where a busy machine is past its patience before another call begins
+        assert all(" does not answer (Could not connect" in line for line in lines)
         assert KEY not in caplog.text
     assert not (tmp_path / "b").exists()
 
