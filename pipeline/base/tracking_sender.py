@@ -71,7 +71,7 @@ class Sender:
                     self.sent += length
             self._remember()
         except Exception as error:
-            if not self._warned:
+            if not self._warned and self.journal.exists():  # where its disk is gone, the stage tells it
                 get_logger().warning(f"MLflow at {self.config.tracking.uri} does not answer, work goes on: {error}")
             self._warned = True
             return False
