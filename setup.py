@@ -65,7 +65,14 @@ setup(
         "zstandard>=0.22",
     ],
     extras_require={
-        "test": ["gcp-storage-emulator==2026.7.19", "hypothesis>=6", "moto[server]==5.2.5", "mwparserfromhell==0.7.2", "playwright==1.65.2", "pytest>=8"],
+        "test": [
+            "gcp-storage-emulator==2026.7.19",
+            "hypothesis>=6",
+            "moto[server]==5.2.5",
+            "mwparserfromhell==0.7.2",
+            "playwright==1.65.2",
+            "pytest>=8",
+        ],
         "lint": ["mypy>=1.11", "pre-commit>=3", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
 )

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import webdataset
 
+from pipeline.base.arrays import npy_bytes
 from pipeline.base.errors import UserError
 from pipeline.shards.manifest import read_manifest
-from pipeline.base.arrays import npy_bytes
 from pipeline.stream.reader import ShardReader
 from tests.datasets import make_dataset
 
