@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.arrays import save_array
+
 UNIT_CHARACTERS = 1 << 14
 OVERSAMPLING = 4
 LEAST_QUOTA = 1 << 20
@@ -75,7 +77,7 @@ class Reservoir:
         rows = [(key, len(data), document) for key, data, document in self._units.values()]
         with open(path, "wb") as file:
             file.writelines(data for _, data, _ in self._units.values())
-        np.save(_keys_path(path), np.array(rows, np.uint64).reshape(-1, 3), allow_pickle=False)
+        save_array(_keys_path(path), np.array(rows, np.uint64).reshape(-1, 3))
 
 
 def chosen_units(

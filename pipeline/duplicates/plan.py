@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.base.arrays import npy_bytes
 from pipeline.base.duplicates_sections import DeduplicateConfig
-from pipeline.base.files import complete_file, read_json, write_json
+from pipeline.base.files import read_json, write_atomic, write_json
 from pipeline.base.storage import Facts, facts_of
 from pipeline.base.workers import Workers
 from pipeline.duplicates.keys import read_counts, read_rows, row_type
@@ -141,8 +142,7 @@ def make_plan(job: Job, workers: Workers) -> Plan:
         counts = [read_part(table_path(job.out, "counts", group), 0, COUNTS) for group in range(groups)]
         together = np.concatenate([np.zeros(1, COUNTS), *counts])
         starts = np.stack([np.cumsum(together["documents"]), np.cumsum(together["paragraphs"])])
-        with complete_file(job.out / "starts.npy") as aside, aside.open("wb") as file:
-            np.save(file, starts, allow_pickle=False)
+        write_atomic(job.out / "starts.npy", npy_bytes(starts))
         write_json(path, _sizes(job, int(starts[0, -1]), int(starts[1, -1])))
     return load_plan(job.out)
 
