@@ -54,6 +54,11 @@ class CorpusConfig(Section):
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     """Texts of evaluation files."""
 
+    @property
+    def cleanings(self) -> list[CleanConfig]:
+        """Filters of all corpora, and those of the corpora that name none."""
+        return [self.clean, *(source.clean for source in self.corpora.values() if source.clean is not None)]
+
     @model_validator(mode="after")
     def _one_or_many(self) -> "CorpusConfig":
         if self.corpora and self.paths != CorpusConfig.model_fields["paths"].default:

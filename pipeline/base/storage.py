@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
 from pipeline.base.errors import UserError
+from pipeline.base.files import is_remote as is_remote
+from pipeline.base.files import told_plainly
 from pipeline.base.stores.faults import is_fault, refuse_secrets, shown, status_of, told
 
 if TYPE_CHECKING:
@@ -62,11 +64,6 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
-def is_remote(place: Location) -> TypeGuard["UPath"]:
-    """Whether the place lies in a store, not in a file system of this host."""
-    return not isinstance(place, Path)
-
-
 def place_of(text: str) -> Location:
     """The place that a config names; ~ is the home folder. UserError for a scheme that is not known, or a secret."""
     found = _SCHEME.match(text)
@@ -95,8 +92,7 @@ def place_of(text: str) -> Location:
 
 
 @contextmanager
-def reading(place: Location) -> Iterator[None]:
-    """Turns what a store or the system answers to reading below `place` into a UserError."""
+def _told(verb: str, place: Location) -> Iterator[None]:
     try:
         yield
     except UserError:
@@ -104,28 +100,27 @@ def reading(place: Location) -> Iterator[None]:
     except Exception as error:
         if not is_fault(error):
             raise
-        raise told(error, "read", place) from error
+        raise told(error, verb, place) from error
+
+
+@contextmanager
+def reading(place: Location) -> Iterator[None]:
+    """Turns what a store or the system answers to reading below `place` into a UserError."""
+    with _told("read", place):
+        yield
 
 
 @contextmanager
 def writing(place: Location) -> Iterator[None]:
     """Turns what a store or the system answers to writing below `place` into a UserError; http(s), hf are only read."""
     if isinstance(place, Path):
-        from pipeline.base.files import told_plainly  # which builds on this module
-
         with told_plainly(place):
             yield
         return
     if place.protocol in _READ_ONLY:
         raise UserError(f"cannot write {shown(place)}: {place.protocol}:// is only read. Name a path, s3:// or gs://.")
-    try:
+    with _told("write", place):
         yield
-    except UserError:
-        raise
-    except Exception as error:
-        if not is_fault(error):
-            raise
-        raise told(error, "write", place) from error
 
 
 def facts_of(place: Location) -> Facts:

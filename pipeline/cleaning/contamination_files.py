@@ -18,6 +18,7 @@ from typing import Any
 import zstandard
 
 from pipeline.base.errors import UserError
+from pipeline.base.packing import unzstd
 from pipeline.base.storage import Location, is_remote, place_of, reading
 
 KINDS = (".jsonl", ".json", ".tsv", ".csv", ".txt")
@@ -113,7 +114,7 @@ def _read_text(path: Location) -> str:
         if path.name.lower().endswith(".gz"):
             data = gzip.decompress(data)
         elif path.name.lower().endswith(".zst"):
-            data = _unzstd(data)
+            data = unzstd(data)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise UserError(f"{path} is not a whole {path.suffix} file ({error}). Copy or compress it again.") from None
     try:
@@ -121,17 +122,6 @@ def _read_text(path: Location) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: not UTF-8 ({error.reason}). Save it as UTF-8.") from None
-
-
-def _unzstd(data: bytes) -> bytes:
-    parts = []
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        parts.append(frame.decompress(data))
-        if not frame.eof:
-            raise EOFError("the last frame is cut off")
-        data = frame.unused_data
-    return b"".join(parts)
 
 
 def _lines_and_runs(text: str) -> Iterator[str]:

@@ -134,8 +134,9 @@ def _some_found(config: RunConfig) -> bool:
 def filter_files(config: RunConfig) -> dict[str, str]:
     """Digests of the user's files that the filters read: blocklists and evaluation files."""
     corpus = config.corpus
-    cleans = [corpus.clean, *(source.clean for source in corpus.corpora.values() if source.clean is not None)]
-    files = [path for clean in cleans for path in clean_files(clean)] + list(evaluation_files(corpus.decontaminate))
+    files = [path for clean in corpus.cleanings for path in clean_files(clean)] + list(
+        evaluation_files(corpus.decontaminate)
+    )
     return {str(path): sha256_file(path) for path in files}
 
 

@@ -71,9 +71,8 @@ def read_inputs(config: RunConfig, folder: RunFolder) -> Inputs:
                 f"{key} ({', '.join(corpus_paths(config)[name])}): all {len(found)} files are empty. "
                 "Give files with text."
             )
-    for clean in (config.corpus.clean, *(source.clean for source in config.corpus.corpora.values())):
-        if clean is not None:
-            Cleaner(clean)
+    for clean in config.corpus.cleanings:
+        Cleaner(clean)
     config_files(config.corpus.decontaminate)
     _warn_of_places(config)
     return Inputs(files, codec)

@@ -4,7 +4,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.config import RunConfig, flatten
+from pipeline.base.config import RunConfig, config_from_dict, flatten
 from pipeline.base.errors import UserError
 from pipeline.base.files import read_json, remove_tree, write_json
 from pipeline.base.log import get_logger
@@ -111,6 +111,4 @@ def _anew(job: dict[str, Any]) -> str:
 
 
 def _settings_of(values: dict[str, Any]) -> dict[str, Any]:
-    from pipeline.base.config import config_from_dict
-
     return task_settings(config_from_dict(values, "job.json"))

@@ -78,8 +78,7 @@ def wants(config: "TaskConfig | RunConfig", revision: int) -> Wants:
     corpus = config.corpus
     keys = corpus.deduplicate.active
     sample = config.tokenizer.path is None and revision == 1
-    cleans = [corpus.clean, *(source.clean for source in corpus.corpora.values() if source.clean is not None)]
-    changes = bool(corpus.decontaminate.paths) or any(clean != CleanConfig() for clean in cleans)
+    changes = bool(corpus.decontaminate.paths) or any(clean != CleanConfig() for clean in corpus.cleanings)
     return Wants(sample, keys, (sample or keys) and changes)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import zstandard
 
 from pipeline.base.errors import UserError
+from pipeline.base.packing import unzstd
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSED = (".gz", ".zst")
@@ -42,7 +43,7 @@ def read_bytes(path: Path) -> bytes:
     suffix = path.suffix.lower()
     try:
         if suffix in COMPRESSED:
-            data = gzip.decompress(data) if suffix == ".gz" else _unzstd(data)
+            data = gzip.decompress(data) if suffix == ".gz" else unzstd(data)
     except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
         raise UserError(f"{path} is not a whole {suffix} file ({error}). Copy or compress it again.") from None
     for begin, kind in BINARY.items():
@@ -71,14 +72,3 @@ def bare_suffix(path: Path) -> str:
     """The suffix that tells the format: in small letters, that of the compression taken off."""
     name = Path(path.stem) if path.suffix.lower() in COMPRESSED else path
     return name.suffix.lower()
-
-
-def _unzstd(data: bytes) -> bytes:
-    parts = []
-    while data:
-        frame = zstandard.ZstdDecompressor().decompressobj()
-        parts.append(frame.decompress(data))
-        if not frame.eof:
-            raise EOFError("the last frame is cut off")
-        data = frame.unused_data
-    return b"".join(parts)
