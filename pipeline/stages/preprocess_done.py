@@ -19,6 +19,7 @@ from pipeline.cleaning.contamination_index import config_files as evaluation_fil
 from pipeline.corpus.files import InputFile, find_files
 from pipeline.corpus.tasks import content_digest
 from pipeline.shards.manifest import Manifest, all_shards, check_sizes, read_manifest
+from pipeline.stages.preprocess_inputs import corpus_paths
 from pipeline.stages.preprocess_totals import Totals
 from pipeline.vocabulary.reading import given_digest, given_file
 
@@ -123,8 +124,7 @@ def left_behind(folder: RunFolder, manifest: Manifest) -> bool:
 
 def _some_found(config: RunConfig) -> bool:
     """Whether anything that is named can be found; where nothing can, this host has no corpus, as for training."""
-    corpus = config.corpus
-    for entry in [*corpus.paths, *(path for source in corpus.corpora.values() for path in source.paths)]:
+    for entry in (path for paths in corpus_paths(config).values() for path in paths):
         with suppress(UserError):
             if find_files([entry]):
                 return True
