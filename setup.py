@@ -36,6 +36,7 @@ setup(
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "mlflow==3.17.2",
+        "numba==0.68.1",
         "numpy>=1.26",
         "orjson>=3.10",
         "pyarrow>=15",
