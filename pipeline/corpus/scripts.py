@@ -5,7 +5,6 @@ which the first word is the script (Han is called CJK there). Characters are cou
 half a microsecond a document.
 """
 
-import sys
 import unicodedata
 from collections import Counter
 from functools import lru_cache
@@ -34,7 +33,7 @@ class ScriptSample:
 
     def __init__(self) -> None:
         self._beginnings: list[str] = []
-        self._characters = np.zeros(sys.maxunicode + 1, np.int64)
+        self._characters = np.zeros(0, np.int64)
 
     def add(self, text: str) -> None:
         """Adds a text without lone surrogates."""
@@ -54,6 +53,7 @@ class ScriptSample:
 
     def _count(self) -> None:
         codes = np.frombuffer("".join(self._beginnings).encode("utf-32-le"), "<u4")
-        found = np.bincount(codes)
-        self._characters[: len(found)] += found
+        found = np.bincount(codes, minlength=len(self._characters))
+        found[: len(self._characters)] += self._characters
+        self._characters = found
         self._beginnings.clear()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from pipeline.base.arrays import npy_bytes
 from pipeline.base.files import complete_file, is_remote, write_atomic
@@ -48,7 +49,7 @@ class WorkList:
     def __iter__(self) -> Iterator[Task]:
         with self.path.open("rb") as file:
             for line in file:
-                yield _task(json.loads(line))
+                yield _task(orjson.loads(line))
 
     def task(self, number: int) -> Task:
         """The task of that number."""

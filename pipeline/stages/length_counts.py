@@ -4,6 +4,7 @@ Counts of many tasks are added as arrays, so that the driver spends microseconds
 long document is not known.
 """
 
+from base64 import b64decode, b64encode
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 DIGITS = 10
 HALF = 1 << (DIGITS - 1)
 BINS = HALF * (64 - DIGITS + 2)
+PACKED = np.dtype([("bin", "<u2"), ("documents", "<u4")])
+"""Of a task there are fewer documents than 2^32; its mark is read sooner than numbers in JSON are."""
 
 Array = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -37,6 +40,18 @@ class LengthCounts:
         """Adds what another one's `bins` has given."""
         numbers, counts = (np.array(values, np.int64) for values in bins)
         self.counts[numbers] += counts
+
+    def packed(self) -> str:
+        """The bins that are not empty as rows of PACKED, in base 64."""
+        filled = np.flatnonzero(self.counts)
+        rows = np.empty(len(filled), PACKED)
+        rows["bin"], rows["documents"] = filled, self.counts[filled]
+        return b64encode(rows.tobytes()).decode()
+
+    def add_packed(self, packed: str) -> None:
+        """Adds what another one's `packed` has given."""
+        rows = np.frombuffer(b64decode(packed), PACKED)
+        self.counts[rows["bin"]] += rows["documents"]
 
     def by_length(self) -> Counter[int]:
         """Documents by the least length of their bin."""

@@ -1,5 +1,6 @@
 """One making of the data set: the passes in order, their tasks spread over Ray, the manifest last."""
 
+import itertools
 import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -176,9 +177,13 @@ class Build:
         for file in self.inputs.all_files:
             self.totals.add_input(file.name, files=1, bytes=file.size)
             self.totals.sums.update(files=1, file_bytes=file.size)
-        read_pass = self.work.read if self.needed.any else tokens
         reports = tokens.reports(range(len(self.work.tasks)))
-        for (number, task, read, firsts), report in zip(reads_in_order(self.work, read_pass), reports, strict=True):
+        if self.needed.any:
+            reads = reads_in_order(self.work, self.work.read)
+        else:  # one mark has both
+            reports, same = itertools.tee(reports)
+            reads = reads_in_order(self.work, tokens, reports=same)
+        for (number, task, read, firsts), report in zip(reads, reports, strict=True):
             if self.needed.any and "read" in report:
                 read = self.read_twice(number, task, read, report["read"])
             self.totals.add_read(task, read, firsts)

@@ -143,6 +143,7 @@ class _Cut:
         begun = self.plan.begun + np.cumsum(documents) - documents
         self.pieces = Pieces(np.cumsum(tokens), begun, self._source, self.plan.first_block)
         self.tail: Block | None = None
+        self.sources: dict[int, str] = {}
 
     def blocks(self, shard: int) -> Iterator[Block]:
         """The shard's blocks; those that an older revision has whole are taken from there."""
@@ -179,7 +180,9 @@ class _Cut:
     def _source(self, piece: int) -> str:
         if piece == 0:
             return str(self.tail.meta["sources"][0]) if self.tail is not None else ""
-        return self.work.tasks.task(int(self.tasks[piece - 1])).source
+        if piece not in self.sources:  # that of the blocks to come too: pieces are long
+            self.sources = {piece: self.work.tasks.task(int(self.tasks[piece - 1])).source}
+        return self.sources[piece]
 
 
 @lru_cache(maxsize=4)

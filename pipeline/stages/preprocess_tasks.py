@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -50,13 +50,13 @@ def frequency_stride(tasks: int) -> int:
 
 @dataclass
 class SplitReport:
-    """A task's part of one split. lengths: bins of documents' numbers of tokens, [SEP] included; documents in each."""
+    """A task's part of one split. lengths: LengthCounts.packed of documents' numbers of tokens, [SEP] included."""
 
     documents: int = 0
     characters: int = 0
     tokens: int = 0
     unknown: int = 0
-    lengths: list[list[int]] = field(default_factory=list)
+    lengths: str = ""
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,8 @@ class _Segment:
         if self.counts:
             save_array(self.folder / "frequencies.npy", self.frequencies)
         for split, report in self.reports.items():
-            report.lengths = self.lengths[split].bins()
-        return {split: asdict(report) for split, report in self.reports.items()}
+            report.lengths = self.lengths[split].packed()
+        return {split: vars(report) for split, report in self.reports.items()}
 
     def _add(self, split: str, documents: list[Document], ids_file: IO[bytes], starts_file: IO[bytes]) -> None:
         """Encodes documents and writes their ids, each document followed by SEP_ID."""
@@ -260,7 +260,7 @@ class _Segment:
         report.unknown += int(np.count_nonzero(ids == UNK_ID))
         if self.counts:
             self.frequencies += np.bincount(ids, minlength=len(self.frequencies))
-            self.words += sum(count_words(document.data) for document in documents)
+            self.words += count_words(b" ".join([document.data for document in documents]))
 
 
 def count_words(data: bytes) -> int:

@@ -4,7 +4,7 @@ A data set that grows goes on from the totals of its older revision, which are p
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
@@ -73,7 +73,7 @@ class Totals:
         total = self.splits.setdefault(split, {"documents": 0, "characters": 0, "tokens": 0, "unknown": 0})
         for name in total:
             total[name] += report[name]
-        self.lengths[split].add_bins(report["lengths"])
+        self.lengths[split].add_packed(report["lengths"])
 
     def plain(self) -> Plain:
         """All of it as JSON values."""
@@ -104,13 +104,17 @@ def _filter(task: Task, name: str) -> Plain:
     return {"name": name, **corpus, "documents": 0, "characters": 0, "reasons": {}, "examples": []}
 
 
-def reads_in_order(work: Work, made: Pass, failed: Mapping[int, str] = NONE_FAILED) -> Iterator[Read]:
+def reads_in_order(
+    work: Work, made: Pass, failed: Mapping[int, str] = NONE_FAILED, reports: Iterable[Plain] | None = None
+) -> Iterator[Read]:
     """(number, task, report of its reading, lines of its files before each of its spans), from the marks.
 
-    failed: tasks that have failed in a later pass, and why. Behind a range that was not read lines are unknown, -1.
+    failed: tasks that have failed in a later pass, and why. reports: those of all tasks, where they are read already.
+    Behind a range that was not read lines are unknown, -1.
     """
     path, before = "", 0
-    for number, (task, report) in enumerate(zip(work.tasks, made.reports(range(len(work.tasks))), strict=True)):
+    reports = made.reports(range(len(work.tasks))) if reports is None else reports
+    for number, (task, report) in enumerate(zip(work.tasks, reports, strict=True)):
         read = ReadReport.of(report.get("read", report))
         if number in failed:
             read = given_up(read, failed[number])

@@ -22,8 +22,11 @@ def test_lengths_by_their_first_digits(first: list[int], second: list[int]) -> N
     whole, part = LengthCounts(), LengthCounts()
     whole.add(np.array(first, np.int64))
     part.add(np.array(second, np.int64))
+    packed = LengthCounts()
+    packed.add_packed(whole.packed())
+    packed.add_packed(part.packed())
     whole.add_bins(part.bins())
-    assert whole.by_length() == Counter(map(rounded, [*first, *second]))
+    assert whole.by_length() == packed.by_length() == Counter(map(rounded, [*first, *second]))
 
 
 def test_neighbouring_bins() -> None:
