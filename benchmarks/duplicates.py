@@ -30,6 +30,7 @@ from pipeline.duplicates.find import find_duplicates
 from pipeline.duplicates.keys import KeyWriter
 from pipeline.duplicates.plan import load_plan
 from pipeline.duplicates.shingles import Shingler
+from pipeline.duplicates.texts import encoded
 
 TASK = 1000
 """Documents a task."""
@@ -116,7 +117,7 @@ def search(config: DeduplicateConfig, texts: list[str], place: Path) -> dict[str
 
 def jaccard(shingler: Shingler, one: str, other: str) -> float:
     """The true similarity of two texts' sets of shingles."""
-    hashes, offsets = shingler.cut([one, other])
+    hashes, offsets, _ = shingler.cut(encoded([one, other]))
     first, second = set(hashes[: int(offsets[1])].tolist()), set(hashes[int(offsets[1]) :].tolist())
     return len(first & second) / max(1, len(first | second))
 

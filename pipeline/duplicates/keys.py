@@ -16,10 +16,10 @@ from pipeline.base.duplicates_sections import DeduplicateConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import complete_file, read_json, write_json
 from pipeline.base.storage import read_range
-from pipeline.duplicates.paragraphs import long_paragraphs
-from pipeline.duplicates.shingles import CHARACTERS_OF_ONE, WINDOW, weighed_length
+from pipeline.duplicates.characters import weights
 from pipeline.duplicates.signatures import Sketcher
 from pipeline.duplicates.tables import Rows, Spool
+from pipeline.duplicates.texts import Texts, together, utf8
 
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8")])
 """The 16 bytes of the hash of a document's plain_text."""
@@ -28,6 +28,8 @@ PARAGRAPH = np.dtype([("high", "<u8"), ("low", "<u8"), ("document", "<u4"), ("nu
 COUNTS_FILE = "counts.json"
 FILES = {"documents": "documents.bin", "near": "near.bin", "paragraphs": "paragraphs.bin"}
 """By the kind of their rows."""
+BATCH_BYTES = 1 << 17
+"""Texts' bytes of which keys are made together: what that takes stays in the processor's cache."""
 
 
 def row_type(kind: str, config: DeduplicateConfig) -> Any:
@@ -47,27 +49,26 @@ class KeyWriter:
         self._digests, self._hashes = bytearray(), bytearray()
         self._sketcher = Sketcher(config.near) if config.near else None
         self._signatures = Spool(row_type("near", config)) if config.near else None
-        self._texts: list[str] = []
-        self._waiting = 0
+        self._waiting: list[bytes] = []
+        self._size = 0
 
-    def add(self, text: str, digest: bytes) -> None:
-        """The next document. digest: 16 bytes, BLAKE2b of its text as UTF-8; it is the key of most texts."""
+    def add(self, text: str, digest: bytes, data: bytes | None = None) -> None:
+        """The next document. digest: 16 bytes, BLAKE2b of its UTF-8, which is the key of most; data: that UTF-8."""
         if self.config.documents:
             plain = plain_text(text)
             self._digests += digest if plain is text else _digest(plain)
-        if self._sketcher is not None:
-            self._texts.append(text)
-            self._waiting += len(text) + 1
-            if self._waiting >= WINDOW:
-                self._sketch()
-        if self.config.paragraphs:
-            self._add_paragraphs(text)
         self.documents += 1
+        if self._sketcher is not None or self.config.paragraphs:
+            data = utf8(text) if data is None else data
+            self._waiting.append(data)
+            self._size += len(data)
+            if self._size >= BATCH_BYTES:
+                self._take()
 
     def save(self, folder: Path) -> None:
         """Writes the keys into the folder, the counts last."""
+        self._take()
         if self._signatures is not None:
-            self._sketch()
             self._signatures.save_rows(folder / FILES["near"])
             self._signatures.file.close()
         for kind, wanted, data in (
@@ -79,19 +80,32 @@ class KeyWriter:
                     aside.write_bytes(data)
         write_counts(folder, self.documents, self.paragraphs)
 
-    def _sketch(self) -> None:
-        if self._texts and self._sketcher is not None and self._signatures is not None:
-            self._signatures.add(self._sketcher.sketch(self._texts))
-        self._texts, self._waiting = [], 0
+    def _take(self) -> None:
+        """Keys of the texts that wait, together."""
+        texts = together(self._waiting)
+        if self._sketcher is not None and self._signatures is not None:
+            self._signatures.add(self._sketcher.sketch(texts))
+        if self.config.paragraphs:
+            rows = paragraph_rows(texts, self.documents - len(texts), self.config.min_paragraph_characters)
+            self._hashes += rows.tobytes()
+            self.paragraphs += len(rows)
+        self._waiting, self._size = [], 0
 
-    def _add_paragraphs(self, text: str) -> None:
-        least = self.config.min_paragraph_characters
-        for number, paragraph in long_paragraphs(text, -(-least // CHARACTERS_OF_ONE)):
-            if len(paragraph) < least and weighed_length(paragraph) < least:
-                continue
-            self._hashes += xxhash.xxh3_128_digest(paragraph.encode("utf-8", "surrogatepass"))
-            self._hashes += np.array([self.documents, number, len(paragraph)], "<u4").tobytes()
-            self.paragraphs += 1
+
+def paragraph_rows(texts: Texts, before: int, least: int) -> Rows:
+    """PARAGRAPH rows of the texts' paragraphs of at least that weighed length; `before` documents come first."""
+    from pipeline.duplicates.paragraph_loops import long_paragraphs
+
+    found = np.empty((len(texts.data) // least, 5), np.int64)
+    count = long_paragraphs(texts.array, texts.starts, least, weights(), found)
+    document, number, characters, start, end = found[:count].T
+    data, digest = texts.data, xxhash.xxh3_128_digest
+    digests = [digest(data[first:last]) for first, last in zip(start.tolist(), end.tolist(), strict=True)]
+    hashes = np.frombuffer(b"".join(digests), DIGEST)
+    rows = np.empty(count, PARAGRAPH)
+    rows["high"], rows["low"], rows["document"] = hashes["high"], hashes["low"], document + before
+    rows["number"], rows["characters"] = number, characters
+    return rows
 
 
 def plain_text(text: str) -> str:
@@ -103,7 +117,7 @@ def plain_text(text: str) -> str:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST.itemsize).digest()
+    return hashlib.blake2b(utf8(text), digest_size=DIGEST.itemsize).digest()
 
 
 def write_counts(folder: Path, documents: int, paragraphs: int) -> None:

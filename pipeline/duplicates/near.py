@@ -18,9 +18,8 @@ from pipeline.duplicates.bands import map_bands, met_pairs, pair_bucket
 from pipeline.duplicates.exact import FOUND, found
 from pipeline.duplicates.passes import discard, run_pass
 from pipeline.duplicates.plan import Job, Plan, concatenated, load_plan, read_keys, table_path
-from pipeline.duplicates.shingles import Places
 from pipeline.duplicates.signatures import estimated_similarity
-from pipeline.duplicates.tables import Rows, Spool, iterate_part, read_notes, read_part
+from pipeline.duplicates.tables import Places, Rows, Spool, iterate_part, read_notes, read_part
 
 MOST_COMPARED = 8
 """Earlier documents with which one document's signature is compared, those first that it met most often."""

@@ -5,7 +5,7 @@ them. Price: a text whose paragraphs are single lines but that has one blank lin
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 _BLANK_LINES = re.compile(r"\n(?:[^\S\n]*\n)+")
 _LINE_END = re.compile(r"\n")
@@ -20,15 +20,6 @@ def split_paragraphs(text: str) -> list[tuple[str, str]]:
         start = end.end()
     pieces.append((text[start:], ""))
     return pieces
-
-
-def long_paragraphs(text: str, least: int) -> Iterator[tuple[int, str]]:
-    """(number, the paragraph without white space around it) of those of at least so many characters."""
-    for number, (piece, _) in enumerate(split_paragraphs(text)):
-        if len(piece) >= least:
-            stripped = piece.strip()
-            if len(stripped) >= least:
-                yield number, stripped
 
 
 def apply_paragraphs(text: str, numbers: Iterable[int]) -> str:

@@ -19,9 +19,8 @@ from pipeline.base.files import read_json, write_atomic, write_json
 from pipeline.base.storage import Facts, facts_of
 from pipeline.base.workers import Workers
 from pipeline.duplicates.keys import read_counts, read_rows, row_type
-from pipeline.duplicates.shingles import Places
 from pipeline.duplicates.signatures import rows_per_band
-from pipeline.duplicates.tables import Rows, read_part, write_table
+from pipeline.duplicates.tables import Places, Rows, read_part, write_table
 
 UNIT_DOCUMENTS = 1 << 16
 UNIT_PARAGRAPHS = 1 << 20

@@ -7,14 +7,17 @@ of another algorithm version of rensa cannot be compared, so it is part of `sche
 """
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from pipeline.base.duplicates_sections import NearConfig
-from pipeline.duplicates.shingles import Hashes, Shingler, mixed
+from pipeline.duplicates.characters import Hashes, mixed
+from pipeline.duplicates.shingles import Shingler
+from pipeline.duplicates.texts import Texts, together, utf8
 
 Signatures = np.ndarray[Any, np.dtype[np.uint16]]
 
@@ -50,23 +53,32 @@ class Sketcher:
         self.permutations = config.permutations
         self.shingler = Shingler(config.shingle_words, config.shingle_characters)
 
-    def sketch(self, texts: Sequence[str]) -> Signatures:
+    def sketch(self, texts: Texts) -> Signatures:
         """(texts, permutations); NOTHING throughout for a text without shingles.
 
         Of the composed form (NFC): a letter and its mark are the same in one code point and in two.
         """
-        shingles = self.shingler.cut([composed(text) for text in texts])
+        shingles = self.shingler.cut(texts)
         matrix = _rensa().digest_matrix_from_flat_token_hashes(
             shingles.hashes, shingles.offsets, self.permutations, SEED
         )
-        rows = np.array(matrix.to_rows(), np.uint32).astype(np.uint16).reshape(len(texts), self.permutations)
+        values = b"".join([array("I", row).tobytes() for row in matrix.to_rows()])
+        rows = np.frombuffer(values, np.uint32).astype(np.uint16).reshape(len(texts), self.permutations)
         rows[shingles.offsets[1:] == shingles.offsets[:-1]] = NOTHING
+        others = composed(texts, np.flatnonzero(shingles.may_compose))
+        if others:
+            rows[list(others)] = self.sketch(together(list(others.values())))
         return rows
 
 
-def composed(text: str) -> str:
-    """The text in Unicode's composed form (NFC), which nearly all texts have already."""
-    return text if text.isascii() or unicodedata.is_normalized("NFC", text) else unicodedata.normalize("NFC", text)
+def composed(texts: Texts, numbers: Iterable[int]) -> dict[int, bytes]:
+    """The texts of these numbers in Unicode's composed form (NFC), but for those that have it already."""
+    found = {}
+    for number in numbers:
+        text = texts.data[texts.starts[number] : texts.starts[number + 1]].decode("utf-8", "surrogatepass")
+        if not unicodedata.is_normalized("NFC", text):
+            found[int(number)] = utf8(unicodedata.normalize("NFC", text))
+    return found
 
 
 def scheme(config: NearConfig) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from pipeline.base.files import complete_file
 from pipeline.base.storage import read_range
 
 Rows = np.ndarray[Any, Any]
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 NOTES_BYTES = 4096
 CHUNK_BYTES = 16 << 20

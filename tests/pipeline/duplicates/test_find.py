@@ -12,8 +12,9 @@ import pipeline.duplicates.near as near
 import pipeline.duplicates.plan as plan
 from pipeline.duplicates.drops import read_drops
 from pipeline.duplicates.find import find_duplicates
-from pipeline.duplicates.paragraphs import apply_paragraphs, long_paragraphs
+from pipeline.duplicates.paragraphs import apply_paragraphs
 from pipeline.duplicates.signatures import Sketcher
+from pipeline.duplicates.texts import encoded
 from tests.pipeline.duplicates.copies import (
     Here,
     Killed,
@@ -26,6 +27,7 @@ from tests.pipeline.duplicates.copies import (
     save_keys,
     words_of,
 )
+from tests.pipeline.duplicates.plain import long_paragraphs
 
 ALL = {"documents": True, "near": True, "paragraphs": True}
 
@@ -137,7 +139,7 @@ def test_a_chain_is_settled_as_by_all_pairs(tmp_path: Path) -> None:
     config = config_of(near={"similarity": 0.35, "permutations": 256})
     totals, dropped, _ = found_in(config, cut(texts, [9]), tmp_path)
     assert config.near is not None
-    signatures = Sketcher(config.near).sketch(texts)
+    signatures = Sketcher(config.near).sketch(encoded(texts))
     expected = settled_by_all_pairs((signatures[:, None] == signatures[None]).mean(2), 0.35)
     assert set(dropped) == set(expected)
     sizes = Counter(expected.values())

@@ -1,12 +1,17 @@
 """What a paragraph is, and texts without some."""
 
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.duplicates.paragraphs import apply_paragraphs, long_paragraphs, split_paragraphs
+from pipeline.duplicates.keys import paragraph_rows
+from pipeline.duplicates.paragraphs import apply_paragraphs, split_paragraphs
+from pipeline.duplicates.texts import encoded
+from tests.pipeline.duplicates.plain import long_paragraphs
 
 TEXTS = st.text("ab \n\t\r　", max_size=40)
+MORE_TEXTS = st.text("ab漢ไé\U0001f600 \n\x85\u2028\u3000", max_size=60)
 
 
 @given(TEXTS)
@@ -50,6 +55,29 @@ def test_a_text_of_other_paragraphs_is_split_as_before(pieces: list[str], least:
 )
 def test_cuts(text: str, cut: list[int], left: str) -> None:
     assert apply_paragraphs(text, cut) == left
+
+
+@given(
+    st.lists(st.one_of(TEXTS, st.text("ab漢ไé\U0001f600 \n\x85\u2028\u3000", max_size=60)), max_size=5),
+    st.integers(1, 9),
+)
+def test_rows_are_those_of_the_plain_code(texts: list[str], least: int) -> None:
+    rows = paragraph_rows(encoded(texts), 7, least)
+    expected = [
+        (7 + document, number, len(one), xxhash.xxh3_128_digest(one.encode()))
+        for document, text in enumerate(texts)
+        for number, one in long_paragraphs(text, least)
+    ]
+    assert [(row["document"], row["number"], row["characters"], row.tobytes()[:16]) for row in rows] == expected
+
+
+def test_white_space_is_that_of_python() -> None:
+    points = [point for point in map(chr, range(0x110000)) if point != "\n"]
+    (row,) = paragraph_rows(encoded(["".join(points)]), 0, 1)
+    assert row["characters"] == len("".join(points).strip())
+    for point in points[:0x3100]:
+        assert len(paragraph_rows(encoded([f"{point}\n\nb{point}"]), 0, 1)) == (1 if point.isspace() else 2)
+        assert len(paragraph_rows(encoded([f"a\n{point}\nb\nc"]), 0, 1)) == (2 if point.isspace() else 4)
 
 
 def test_short_ones_are_not_taken() -> None:

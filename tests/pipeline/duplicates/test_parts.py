@@ -16,9 +16,9 @@ from pipeline.duplicates.equal import group_equal, sums
 from pipeline.duplicates.keys import read_counts, read_rows
 from pipeline.duplicates.near import join, roots
 from pipeline.duplicates.plan import bucket_of, pieces
-from pipeline.duplicates.shingles import weighed_length
 from pipeline.duplicates.tables import Spool, iterate_part, read_notes, read_part, write_table
 from tests.pipeline.duplicates.copies import config_of, save_keys
+from tests.pipeline.duplicates.plain import weighed_length
 
 ROW = np.dtype([("value", "<i8"), ("more", "<u2")])
 

@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.duplicates.shingles import WINDOW, Shingler
+from pipeline.duplicates.characters import MAY_COMPOSE, table
+from pipeline.duplicates.shingles import Shingler
+from pipeline.duplicates.texts import encoded
+from tests.pipeline.duplicates.plain import WINDOW, cut
 
 ALPHABET = "abcXYZ09 .,'-\n\téÉßñ中文字測試ひらカタ。กขคงาิ่हिन्दी한국어\u0301\u200d😀\U00020000\ue000"
 CHARACTERS, PARTS = "中文字測試ひらカタ\U00020000", "กขคงา"
@@ -44,7 +47,7 @@ def shingles_of(text: str, words: int, characters: int) -> set[tuple[str, ...]]:
 
 
 def hashes_of(shingler: Shingler, texts: list[str]) -> list[list[int]]:
-    hashes, offsets = shingler.cut(texts)
+    hashes, offsets, _ = shingler.cut(encoded(texts))
     return [hashes[int(a) : int(b)].tolist() for a, b in pairwise(offsets)]
 
 
@@ -55,6 +58,54 @@ def test_shingles_are_those_of_the_reference(texts: list[str], words: int, chara
     for number in range(len(texts)):
         assert len(ours[number]) == len(theirs[number])
         assert len(ours[number] & ours[0]) == len(theirs[number] & theirs[0])
+
+
+@given(
+    st.lists(st.one_of(st.text(ALPHABET, max_size=80), st.text(max_size=60)), max_size=6),
+    st.integers(1, 12),
+    st.integers(1, 12),
+)
+def test_hashes_are_those_of_the_plain_code(texts: list[str], words: int, characters: int) -> None:
+    assert hashes_of(Shingler(words, characters), texts) == cut(texts, words, characters)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(map(chr, range(0x110000))),
+        "".join(f"{chr(point)}a\u0301{chr(point)}中 " for point in range(0x3400)),
+        "a" * (3 * WINDOW + 5) + "中" + "b" * WINDOW + "\u0301 c",
+        "中" + "\u0301" * (WINDOW + 3) + "a b " + "\u0301" * (2 * WINDOW),
+        "x" * WINDOW + " one " + "y" * (WINDOW - 1) + "\u0301z",
+    ],
+    ids=["all code points", "each beside others", "long words", "long marks", "as long as a window"],
+)
+def test_rare_texts_are_cut_as_by_the_plain_code(text: str) -> None:
+    assert hashes_of(Shingler(5, 4), [text, "a" + text]) == cut([text, "a" + text], 5, 4)
+
+
+def test_what_may_not_be_composed_is_noticed() -> None:
+    """All that does not stand so in NFC, or joins with what stands before it."""
+    seconds = {"\u1161", "\u1175", "\u11a8", "\u11c2"}
+    for point in map(chr, range(0x110000)):
+        parts = unicodedata.decomposition(point).split()
+        if len(parts) == 2 and not parts[0].startswith("<"):
+            seconds.add(chr(int(parts[1], 16)))
+    for point in map(chr, range(0x110000)):
+        bad = unicodedata.combining(point) or not unicodedata.is_normalized("NFC", point) or point in seconds
+        known = ord(point) < len(table().kinds) and table().kinds[ord(point)] >= MAY_COMPOSE
+        assert known or not bad, hex(ord(point))
+    texts = ["plain", "naïve", "nai\u0308ve", "한", "\u1112\u1161\u11ab", "\u212b", "中", ""]
+    assert Shingler(5, 4).cut(encoded(texts)).may_compose.tolist() == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 @given(st.lists(st.text(max_size=40), max_size=6))
@@ -90,7 +141,7 @@ def test_case_and_punctuation_do_not_count_but_order_does() -> None:
 
 def test_hashes_do_not_change() -> None:
     """An index keeps signatures of these: other hashes need another scheme (signatures.scheme)."""
-    hashes, _ = Shingler(2, 2).cut(["Straße 42", "中文字"])
+    hashes = Shingler(2, 2).cut(encoded(["Straße 42", "中文字"])).hashes
     assert [f"{value:016x}" for value in hashes] == HASHES
     assert hashes.dtype == np.uint64
 

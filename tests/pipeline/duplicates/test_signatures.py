@@ -21,6 +21,7 @@ from pipeline.duplicates.signatures import (
     has_shingles,
     rows_per_band,
 )
+from pipeline.duplicates.texts import encoded
 from tests.pipeline.duplicates.copies import changed, words_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,8 +29,9 @@ PROGRAM = """
 import hashlib
 from pipeline.base.duplicates_sections import NearConfig
 from pipeline.duplicates.signatures import Sketcher
+from pipeline.duplicates.texts import encoded
 texts = [" ".join(str(n * k) for n in range(k)) for k in (1, 5, 40, 300, 5000)] + ["中文" * 50, ""]
-print(hashlib.sha256(Sketcher(NearConfig()).sketch(texts).tobytes()).hexdigest())
+print(hashlib.sha256(Sketcher(NearConfig()).sketch(encoded(texts)).tobytes()).hexdigest())
 """
 DIGEST = "c2ef467155412d998607e05a9582624374a147136eebd11328d32eab1a14c1f9"
 PAIRS = 200
@@ -47,7 +49,7 @@ def test_the_estimate_has_no_bias_and_the_error_of_a_binomial(length: int, share
     chance, config = random.Random(length), NearConfig(permutations=128)
     originals = [words_of(chance, length) for _ in range(PAIRS)]
     pairs = [(" ".join(words), " ".join(changed(words, chance, max(share, 1.01 / length)))) for words in originals]
-    signatures = Sketcher(config).sketch([text for pair in pairs for text in pair])
+    signatures = Sketcher(config).sketch(encoded([text for pair in pairs for text in pair]))
     errors = estimated_similarity(signatures[::2], signatures[1::2]) - [jaccard(*pair) for pair in pairs]
     assert abs(errors.mean()) < 4 * 0.5 / np.sqrt(128 * PAIRS)
     assert errors.std() < 1.15 * 0.5 / np.sqrt(128)
@@ -69,7 +71,7 @@ def test_pairs_meet_in_a_band_as_often_as_the_formula_says() -> None:
     for _ in range(800):
         words = words_of(chance, 200)
         pairs.append((" ".join(words), " ".join(changed(words, chance, 0.1))))
-    signatures = Sketcher(config).sketch([text for pair in pairs for text in pair])
+    signatures = Sketcher(config).sketch(encoded([text for pair in pairs for text in pair]))
     met = np.zeros(len(pairs), bool)
     for keys in band_keys(signatures, 4):
         met |= keys[::2] == keys[1::2]
@@ -78,9 +80,9 @@ def test_pairs_meet_in_a_band_as_often_as_the_formula_says() -> None:
 
 
 def test_texts_without_shingles_are_marked() -> None:
-    signatures = Sketcher(NearConfig()).sketch(["", "one", "... !", "한"])
+    signatures = Sketcher(NearConfig()).sketch(encoded(["", "one", "... !", "한"]))
     assert has_shingles(signatures).tolist() == [False, True, False, True]
-    assert Sketcher(NearConfig()).sketch([]).shape == (0, 192)
+    assert Sketcher(NearConfig()).sketch(encoded([])).shape == (0, 192)
 
 
 def test_composed_and_decomposed_letters_are_the_same() -> None:
@@ -91,8 +93,8 @@ def test_composed_and_decomposed_letters_are_the_same() -> None:
         "ガギグゲゴ",
     ]
     sketch = Sketcher(NearConfig()).sketch
-    composed = sketch([unicodedata.normalize("NFC", text) for text in texts])
-    assert (composed == sketch([unicodedata.normalize("NFD", text) for text in texts])).all()
+    composed = sketch(encoded([unicodedata.normalize("NFC", text) for text in texts]))
+    assert (composed == sketch(encoded([unicodedata.normalize("NFD", text) for text in texts]))).all()
     assert len({row.tobytes() for row in composed}) == len(texts)
 
 
@@ -106,7 +108,7 @@ def test_bands_differ_where_values_do() -> None:
 
 def test_signatures_do_not_change() -> None:
     texts = [" ".join(str(n * k) for n in range(k)) for k in (1, 5, 40, 300, 5000)] + ["中文" * 50, ""]
-    assert hashlib.sha256(Sketcher(NearConfig()).sketch(texts).tobytes()).hexdigest() == DIGEST
+    assert hashlib.sha256(Sketcher(NearConfig()).sketch(encoded(texts)).tobytes()).hexdigest() == DIGEST
 
 
 @pytest.mark.slow
