@@ -209,7 +209,8 @@ def read_state(path: Path) -> tuple[TrainState, dict[str, float]]:
     """How far the run was, and fp16's loss scale (empty in other precisions)."""
     content = read_json(path / "state.json")
     try:
-        return TrainState(**{key: content[key] for key in asdict(TrainState())}), content.get("loss_scale", {})
+        known = {key: content.get(key, default) for key, default in asdict(TrainState()).items()}  # or an older one's
+        return TrainState(**known | {key: content[key] for key in ("step", "samples")}), content.get("loss_scale", {})
     except (KeyError, TypeError):
         raise UserError(f"{path / 'state.json'} is not a checkpoint's state.") from None
 

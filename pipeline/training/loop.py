@@ -6,9 +6,11 @@ from pipeline.base.errors import Preempted
 from pipeline.base.progress import Progress
 from pipeline.stream.loader import Prefetcher
 from pipeline.training.checkpoint import TrainState
+from pipeline.training.evaluate_job import Evaluate
 from pipeline.training.health import check_skips
-from pipeline.training.jobs import Evaluate, Job, Log, Save
+from pipeline.training.jobs import Job, Log
 from pipeline.training.run import Run
+from pipeline.training.save_job import Save
 from pipeline.training.step import StepResult, train_step
 
 

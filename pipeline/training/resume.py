@@ -92,6 +92,7 @@ def check_unchanged(path: Path, config: RunConfig, state: TrainState) -> None:
     train.steps may be raised once they are reached: the schedule then goes on as that of the longer run, from here.
     """
     before, now = flatten(read_config_values(path)), flatten(config.to_dict())
+    before = {key: value for key, value in flatten(RunConfig().to_dict()).items() if key in now} | before
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key) and not _free(key))
     if "train.steps" in changed and state.step >= before["train.steps"] and now["train.steps"] > state.step:
         changed.remove("train.steps")

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from pipeline.base.config import RunConfig, dump_config
 from pipeline.base.errors import UserError
-from pipeline.base.files import sha256_file, write_json
+from pipeline.base.files import read_json, sha256_file, write_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import read_manifest
 from pipeline.training.checkpoint import (
@@ -151,6 +152,20 @@ def test_what_may_change(folder: RunFolder) -> None:
         "tracking": {"run_name": "x"},
     }
     check_unchanged(path, changed(values), TrainState(step=4))
+
+
+def test_what_an_older_checkpoint_does_not_know_is_as_by_default(folder: RunFolder) -> None:
+    path = write(folder, 4, changed({}))
+    values = yaml.safe_load((path / "config.yaml").read_text())
+    del values["optimizer"]["betas"], values["data"]["segments"]
+    (path / "config.yaml").write_text(yaml.safe_dump(values))
+    check_unchanged(path, changed({}), TrainState(step=4))
+    with pytest.raises(UserError, match=r"data\.segments: 'none' in the checkpoint, 'paper' now"):
+        check_unchanged(path, changed({"data": {"segments": "paper"}}), TrainState(step=4))
+    state = read_json(path / "state.json")
+    del state["skipped_in_a_row"]
+    write_json(path / "state.json", state)
+    assert read_state(path)[0] == TrainState(step=4, samples=32)
 
 
 def test_more_steps_once_they_are_reached(folder: RunFolder) -> None:
