@@ -40,7 +40,8 @@ def map_bands(job: Job, unit: int) -> None:
         order = np.argsort(keys, kind="stable")
         rows = _keys(keys[order], documents[order])
         pairs.add(neighbours(rows))
-        forwarded.append(rows[_place_in_group(rows) < FORWARDED])
+        if plan.units > 1:
+            forwarded.append(rows[_place_in_group(rows) < FORWARDED])
     met = pairs.counted()
     write_table(table_path(job.out, "pairs-here", unit), met, np.zeros(len(met), np.int64), 1)
     del signatures, pairs, met

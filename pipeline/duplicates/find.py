@@ -5,21 +5,22 @@ any number of workers; a run that is killed goes on from the units of work that 
 sorted by shuffles through files in `out`, which need room there while they last (docs/deduplication.md).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.base.duplicates_sections import DeduplicateConfig
-from pipeline.base.files import read_json, write_json
+from pipeline.base.files import read_json, write_atomic, write_json
 from pipeline.base.workers import Workers
 from pipeline.duplicates.drops import EXAMPLES, drop_documents
 from pipeline.duplicates.exact import group_bucket, map_documents
 from pipeline.duplicates.index import open_indexes
 from pipeline.duplicates.near import find_near, near_notes
 from pipeline.duplicates.passes import discard, run_pass
-from pipeline.duplicates.plan import Job, Plan, make_plan, table_path
+from pipeline.duplicates.plan import PLAN_FILES, Job, Plan, load_plan, make_plan, table_path
 from pipeline.duplicates.repeats import cut_paragraphs, group_paragraphs, map_paragraphs
+from pipeline.duplicates.scratch import scratch_folder
 from pipeline.duplicates.tables import read_notes
 
 Place = tuple[int, ...]
@@ -67,7 +68,11 @@ def find_duplicates(
     job = Job(config, folders, tasks, out, open_indexes(config, indexes))
     done = out / "totals.json"
     if not done.exists():
-        write_json(done, asdict(_find(job, workers)))
+        if make_plan(job, workers).is_small:
+            ((_, found),) = workers.map_unordered(find_alone, [(job,)])
+        else:
+            found = asdict(_find(job, workers))
+        write_json(done, found)
     discard(job, *_UNTIL_DONE)
     values = read_json(done)
     values["examples"] = {
@@ -76,8 +81,35 @@ def find_duplicates(
     return DuplicateTotals(**values)
 
 
+class _Alone(Workers):
+    """In place of Ray's workers this process."""
+
+    def __init__(self) -> None:
+        super().__init__("this process", 1)
+
+    def map_unordered(
+        self, function: Callable[..., Any], arguments: Iterable[tuple[Any, ...]], **_: bool
+    ) -> Iterator[tuple[int, Any]]:
+        """As Workers.map_unordered."""
+        for place, one in enumerate(arguments):
+            yield place, function(*one)
+
+
+def find_alone(job: Job) -> dict[str, Any]:
+    """All passes in one worker, where there is one unit of each: what passes leave for each other never leaves it."""
+    with scratch_folder() as folder:
+        for name in PLAN_FILES:
+            (folder / name).write_bytes((job.out / name).read_bytes())
+        totals = _find(replace(job, out=folder), _Alone())
+        plan = load_plan(folder)
+        for name in plan.results:
+            for unit in range(plan.units):
+                write_atomic(table_path(job.out, name, unit), table_path(folder, name, unit).read_bytes())
+    return asdict(totals)
+
+
 def _find(job: Job, workers: Workers) -> DuplicateTotals:
-    plan, totals = make_plan(job, workers), DuplicateTotals()
+    plan, totals = load_plan(job.out), DuplicateTotals()
     if job.config.documents:
         buckets = plan.buckets["documents"]
         if not (job.out / "same-found.done").exists():

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
-from pipeline.base.files import remove_tree, write_atomic
+from pipeline.base.files import remove_tree
 from pipeline.base.workers import Workers
 from pipeline.duplicates.plan import Job
+from pipeline.duplicates.scratch import write_whole
 
 
 def run_pass(job: Job, workers: Workers, name: str, function: Callable[..., None], units: int, *more: int) -> None:
@@ -13,7 +14,7 @@ def run_pass(job: Job, workers: Workers, name: str, function: Callable[..., None
     if not mark.exists():
         for _ in workers.map_unordered(function, ((job, unit, *more) for unit in range(units))):
             pass
-        write_atomic(mark, b"")
+        write_whole(mark, b"")
 
 
 def discard(job: Job, *names: str) -> None:

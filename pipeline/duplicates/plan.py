@@ -15,10 +15,11 @@ import numpy as np
 
 from pipeline.base.arrays import npy_bytes
 from pipeline.base.duplicates_sections import DeduplicateConfig
-from pipeline.base.files import read_json, write_atomic, write_json
+from pipeline.base.files import read_json
 from pipeline.base.storage import Facts, facts_of
 from pipeline.base.workers import Workers
 from pipeline.duplicates.keys import read_counts, read_rows, row_type
+from pipeline.duplicates.scratch import write_whole, write_whole_json
 from pipeline.duplicates.signatures import rows_per_band
 from pipeline.duplicates.tables import Places, Rows, read_part, write_table
 
@@ -28,6 +29,7 @@ BUCKET_KEYS = 1 << 22
 MOST_UNITS = 2048
 GROUP = 256
 """Tasks whose counts one worker reads."""
+PLAN_FILES = "plan.json", "starts.npy"
 COUNTS = np.dtype([("documents", "<i8"), ("paragraphs", "<i8")])
 
 
@@ -91,6 +93,11 @@ class Plan:
         """Documents of the indexes: the first ones, never dropped."""
         return int(self.documents[self.parts])
 
+    @property
+    def is_small(self) -> bool:
+        """Whether every pass has one unit or bucket, so that workers would only wait for each other."""
+        return max(self.units, self.paragraph_units, *self.buckets.values()) <= 1
+
     def bounds(self, unit: int) -> tuple[int, int]:
         """First document of a unit, and the one after its last."""
         return self.unit * unit, min(self.unit * (unit + 1), int(self.documents[-1]))
@@ -132,7 +139,7 @@ def read_keys(job: Job, starts: Places, kind: str, first: int, stop: int) -> Row
 
 def make_plan(job: Job, workers: Workers) -> Plan:
     """Reads how many keys each source has, and keeps the plan in job.out."""
-    path = job.out / "plan.json"
+    path, starts_path = (job.out / name for name in PLAN_FILES)
     if not path.exists():
         sources = job.parts + job.tasks
         groups = -(-sources // GROUP)
@@ -141,14 +148,14 @@ def make_plan(job: Job, workers: Workers) -> Plan:
         counts = [read_part(table_path(job.out, "counts", group), 0, COUNTS) for group in range(groups)]
         together = np.concatenate([np.zeros(1, COUNTS), *counts])
         starts = np.stack([np.cumsum(together["documents"]), np.cumsum(together["paragraphs"])])
-        write_atomic(job.out / "starts.npy", npy_bytes(starts))
-        write_json(path, _sizes(job, int(starts[0, -1]), int(starts[1, -1])))
+        write_whole(starts_path, npy_bytes(starts))
+        write_whole_json(path, _sizes(job, int(starts[0, -1]), int(starts[1, -1])))
     return load_plan(job.out)
 
 
 def load_plan(out: Path) -> Plan:
     """The plan that is kept in `out`; read once in a process as long as it is the same."""
-    return _load_plan(out, facts_of(out / "plan.json"), facts_of(out / "starts.npy"))
+    return _load_plan(out, *(facts_of(out / name) for name in PLAN_FILES))
 
 
 @lru_cache(maxsize=1)

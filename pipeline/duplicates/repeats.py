@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.duplicates.drops import CUT, EXAMPLES, examples, of_source, write_by_source
-from pipeline.duplicates.equal import Groups, group_equal
 from pipeline.duplicates.plan import Job, Plan, bucket_of, concatenated, load_plan, pieces, read_keys, table_path
 from pipeline.duplicates.tables import Rows, read_notes, read_part, write_table
 
@@ -24,10 +23,11 @@ def map_paragraphs(job: Job, unit: int) -> None:
     if path.exists():
         return
     records = kept_paragraphs(job, plan, unit)
-    groups = group_equal(records["high"], records["low"])
-    _write_cuts(job, plan, "paragraphs-here", unit, _cuts(plan, records, groups))
+    first = _first_equal(records)
+    _write_cuts(job, plan, "paragraphs-here", unit, _cuts(plan, records, first))
     buckets = plan.buckets["paragraphs"]
-    firsts = records[groups.firsts]
+    alone = plan.paragraph_units == 1  # then there is nobody to compare them with
+    firsts = records[:0] if alone else records[first == np.arange(len(records))]
     write_table(path, firsts, bucket_of(firsts["high"], buckets), buckets)
 
 
@@ -38,8 +38,7 @@ def group_paragraphs(job: Job, bucket: int) -> None:
         return
     units = range(plan.paragraph_units)
     records = concatenated([read_part(table_path(job.out, "paragraphs", one), bucket, RECORD) for one in units], RECORD)
-    groups = group_equal(records["high"], records["low"])
-    _write_cuts(job, plan, "paragraphs-found", bucket, _cuts(plan, records, groups))
+    _write_cuts(job, plan, "paragraphs-found", bucket, _cuts(plan, records, _first_equal(records)))
 
 
 def cut_paragraphs(job: Job, unit: int) -> dict[str, Any]:
@@ -82,12 +81,18 @@ def kept_paragraphs(job: Job, plan: Plan, unit: int) -> Rows:
     return records[kept]
 
 
-def _cuts(plan: Plan, records: Rows, groups: Groups) -> Rows:
-    repeats, firsts = groups.repeats
+def _first_equal(records: Rows) -> Any:
+    from pipeline.duplicates.equal_loops import first_equal
+
+    return first_equal(records["high"], records["low"])
+
+
+def _cuts(plan: Plan, records: Rows, first: Any) -> Rows:
+    repeats = np.flatnonzero(first != np.arange(len(records)))
     cuts = np.empty(len(repeats), CUT)
     for name in ("document", "number", "characters"):
         cuts[name] = records[name][repeats]
-    cuts["kept"] = records["document"][firsts]
+    cuts["kept"] = records["document"][first[repeats]]
     return cuts[cuts["document"] >= plan.known]
 
 

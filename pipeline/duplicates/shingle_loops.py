@@ -46,7 +46,7 @@ def _tokens(data: Any, first: Any, stop: Any, kind_of: Any, hash_of: Any, powers
     at, stop, count = np.uint64(first), np.uint64(stop), NOTHING
     total, place, seen = NOTHING, NOTHING, np.uint8(0)  # place: characters of the token so far, 0 where there is none
     size = word = sizes[1]
-    alone = np.bool_(False)  # whether the token's last letter stands for itself
+    alone: Any = np.bool_(False)  # whether the token's last letter stands for itself
     while at < stop:
         point = np.uint32(data[at])
         if point < 0x80 and not alone and place < LONGEST_TOKEN:

@@ -15,8 +15,8 @@ from typing import IO, Any
 import numpy as np
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import complete_file
 from pipeline.base.storage import read_range
+from pipeline.duplicates.scratch import whole_file
 
 Rows = np.ndarray[Any, Any]
 Places = np.ndarray[Any, np.dtype[np.int64]]
@@ -60,14 +60,14 @@ class Spool:
             raise ValueError(f"notes of {len(page)} bytes, more than {NOTES_BYTES}")
         first = NOTES_BYTES + 8 * (len(counts) + 1)
         starts = first + self.dtype.itemsize * np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-        with complete_file(path) as aside, aside.open("wb") as file:
+        with whole_file(path) as aside, aside.open("wb") as file:
             file.write(page.ljust(NOTES_BYTES))
             file.write(starts.astype("<i8").tobytes())
             self._copy_to(file)
 
     def save_rows(self, path: Path) -> None:
         """Writes the rows alone."""
-        with complete_file(path) as aside, aside.open("wb") as file:
+        with whole_file(path) as aside, aside.open("wb") as file:
             self._copy_to(file)
 
     def _copy_to(self, file: IO[bytes]) -> None:

@@ -55,13 +55,12 @@ def _examples(work: Work, found: DuplicateTotals) -> list[dict[str, Any]]:
     """At most five pairs of each kind: where they are, and how their texts, or the paragraph that is cut, begin."""
     pairs = [(kind, *pair) for kind, some in found.examples.items() for pair in some[:EXAMPLES]]
     firsts_of = _firsts(work, {task for _, *pair in pairs for task, *_ in pair})
+    texts = _texts(work, {(place[0], place[1]) for _, *pair in pairs for place in pair if place[0] >= 0})
     told = []
     for kind, dropped, kept in pairs:
-        text = _text(work, dropped[0], dropped[1])
+        text, kept_text = texts[dropped[:2]], texts.get(kept[:2], "")
         if len(dropped) > 2:  # a paragraph, and the same in the document that is kept
             text = kept_text = split_paragraphs(text)[dropped[2]][0].strip()
-        else:
-            kept_text = _text(work, kept[0], kept[1]) if kept[0] >= 0 else ""
         sides = {"dropped": (dropped, text), "kept": (kept, kept_text)}
         told.append({"kind": kind} | {side: _shown(work, *one, firsts_of) for side, one in sides.items()})
     return told
@@ -83,5 +82,14 @@ def _shown(work: Work, place: Place, text: str, firsts_of: dict[int, tuple[Task,
     return {"file": task.spans[span].file.path, "line": at, "text": text[:EXAMPLE_CHARACTERS]}
 
 
-def _text(work: Work, task: int, document: int) -> str:
-    return next(islice(task_texts(work, task), document, None))
+def _texts(work: Work, places: set[Place]) -> dict[Place, str]:
+    """Texts of some documents by (task, number). A task is read once, as far as it has to be: it is all read again."""
+    wanted: dict[int, set[int]] = {}
+    for task, number in places:
+        wanted.setdefault(task, set()).add(number)
+    found: dict[Place, str] = {}
+    for task, numbers in wanted.items():
+        for number, text in enumerate(islice(task_texts(work, task), max(numbers) + 1)):
+            if number in numbers:
+                found[task, number] = text
+    return found

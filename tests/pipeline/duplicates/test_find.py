@@ -197,6 +197,20 @@ def test_a_killed_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert not list((tmp_path / "out").rglob("*.aside"))
 
 
+def test_one_worker_alone_leaves_what_all_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, _ = corpus_with_copies(12, 80)
+    config, tasks = config_of(**ALL), cut(texts, [11])
+    totals = [found_in(config, tasks, tmp_path / "alone")[0]]
+    monkeypatch.setattr(plan.Plan, "is_small", False)
+    totals.append(found_in(config, tasks, tmp_path / "all")[0])
+    assert totals[0] == totals[1]
+    for path in (tmp_path / "alone" / "out").rglob("*.*"):
+        assert (
+            path.read_bytes() == (tmp_path / "all" / "out" / path.relative_to(tmp_path / "alone" / "out")).read_bytes()
+        )
+    assert {path.name for path in (tmp_path / "alone" / "out").rglob("*.table")} == {"000000.table"}
+
+
 def test_what_is_not_asked_for_is_not_done(tmp_path: Path) -> None:
     tasks = [["same text", "same text"], [], ["other"]]
     totals, dropped, cuts = found_in(config_of(), tasks, tmp_path)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.base.errors import UserError
 from pipeline.duplicates.bands import KEY, NEIGHBOURS, Pairs, neighbours
 from pipeline.duplicates.equal import group_equal, sums
+from pipeline.duplicates.equal_loops import first_equal
 from pipeline.duplicates.keys import read_counts, read_rows
 from pipeline.duplicates.near import join, roots
 from pipeline.duplicates.plan import bucket_of, pieces
@@ -126,6 +127,7 @@ def test_buckets_are_ranges_of_keys() -> None:
 def test_groups_of_equal_rows(rows: list[tuple[int, int]]) -> None:
     columns = np.array(rows, np.uint64).reshape(-1, 2)
     groups = group_equal(columns[:, 0], columns[:, 1])
+    assert first_equal(columns[:, 0], columns[:, 1]).tolist() == [rows.index(row) for row in rows]
     repeats, firsts = groups.repeats
     expected = {number: rows.index(row) for number, row in enumerate(rows) if rows.index(row) != number}
     assert dict(zip(repeats.tolist(), firsts.tolist(), strict=True)) == expected
