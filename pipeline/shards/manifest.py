@@ -7,12 +7,13 @@ Reading it checks its shape and sums; `verify_shards` checks the files. Price: v
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import is_remote, read_json, sha256_file, write_json
+from pipeline.base.names import file_inside, inside
 from pipeline.base.storage import Location, facts_of
 
 REQUESTS = 16
@@ -26,7 +27,7 @@ class _Record(BaseModel):
 class ShardEntry(_Record):
     """One tar file; name is relative to the data folder. Tokens are real ones, documents those that begin in it."""
 
-    name: str
+    name: Annotated[str, AfterValidator(inside)]
     blocks: int = Field(ge=0)
     tokens: int = Field(ge=0)
     documents: int = Field(ge=0)
@@ -150,7 +151,7 @@ def check_sizes(data: Location, entries: Iterable[ShardEntry]) -> None:
         with ThreadPoolExecutor(REQUESTS) as pool:
             sizes = list(pool.map(lambda entry: facts_of(data / entry.name).size, entries))
     else:
-        places = [Path(data) / entry.name for entry in entries]
+        places = [file_inside(Path(data), entry.name) for entry in entries]
         sizes = [place.stat().st_size if place.is_file() else -1 for place in places]
     for entry, size in zip(entries, sizes, strict=True):
         path = data / entry.name

@@ -29,6 +29,7 @@ from typing import BinaryIO
 from pipeline.base.errors import Damaged, UserError
 from pipeline.base.files import sha256_file, sync
 from pipeline.base.log import get_logger
+from pipeline.base.names import inside
 from pipeline.base.sections import DataConfig
 from pipeline.base.storage import Location, download
 
@@ -40,11 +41,17 @@ _FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk qu
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """name: relative to the place of its `Remote`, with slashes; bytes and sha256 as they must be."""
+    """name: relative to the place of its `Remote`, with slashes; bytes and sha256 as they must be.
+
+    ValueError for a name that leads out of that place.
+    """
 
     name: str
     bytes: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        inside(self.name)  # the copy is written there, whatever a store's manifest says
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Reading blocks: equal to what was written, and a plain message for every way in which a shard can be broken."""
 
+import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import webdataset
 from pipeline.base.arrays import npy_bytes
 from pipeline.base.errors import UserError
 from pipeline.shards.manifest import read_manifest
+from pipeline.stream import bad
 from pipeline.stream.reader import ShardReader
 from tests.datasets import make_dataset
 
@@ -49,7 +52,7 @@ def test_last_blocks_stay_open(data: Path) -> None:
 
 
 def rewrite(shard: Path, change: Callable[[str, bytes], bytes | None]) -> None:
-    """Writes the shard again with each member changed; None drops it."""
+    """Writes the shard again with each member changed, and the manifest with its digest; None drops a member."""
     with tarfile.open(shard) as tar:
         members = [(member.name, tar.extractfile(member).read()) for member in tar]  # type: ignore[union-attr]
     with tarfile.open(shard, "w", format=tarfile.USTAR_FORMAT) as tar:
@@ -59,6 +62,16 @@ def rewrite(shard: Path, change: Callable[[str, bytes], bytes | None]) -> None:
                 info = tarfile.TarInfo(name)
                 info.size = len(changed)
                 tar.addfile(info, io.BytesIO(changed))
+    told_anew(shard)
+
+
+def told_anew(shard: Path) -> None:
+    """The manifest tells the shard's digest and size as they are now: who made the data made it so."""
+    path = shard.parent.parent / "manifest.json"
+    manifest = json.loads(path.read_text())
+    (entry,) = (entry for entry in manifest["splits"]["train"]["shards"] if entry["name"] == f"train/{shard.name}")
+    entry |= {"bytes": shard.stat().st_size, "sha256": hashlib.sha256(shard.read_bytes()).hexdigest()}
+    path.write_text(json.dumps(manifest))
 
 
 def member(field: str, data: bytes | None) -> Callable[[str, bytes], bytes | None]:
@@ -71,12 +84,18 @@ def pickled() -> bytes:
     return buffer.getvalue()
 
 
+def huge() -> bytes:
+    """A header that claims 2 PB, and a few bytes."""
+    header = npy_bytes(np.zeros(1, np.uint16))[:-2]
+    return header.replace(b"(1,), }" + b" " * 15, b"(1000000000000000,), }") + b"x" * 17
+
+
 @pytest.mark.parametrize(
     ("field", "content", "said"),
     [
         ("ids", None, f"{KEY}.ids.npy is not in it"),
-        ("ids", b"not an array", "cannot be read"),
-        ("ids", pickled(), "allow_pickle=False"),
+        ("ids", b"not an array", "it is no .npy file"),
+        ("ids", pickled(), r"it holds object \(1,\), not one row of numbers"),
         ("ids", npy_bytes(np.zeros(511, np.uint16)), r"ids are uint16 \(511,\), not uint16 \(512,\)"),
         ("ids", npy_bytes(np.zeros(512, np.int64)), r"ids are int64 \(512,\)"),
         ("ids", npy_bytes(np.full(512, 128, np.uint16)), "id 128 is past the 128 pieces"),
@@ -85,6 +104,10 @@ def pickled() -> bytes:
         ("documents", npy_bytes(np.array([4, 512], np.int32)), "not rising"),
         ("documents", npy_bytes(np.array([-1, 5], np.int32)), "not rising"),
         ("documents", npy_bytes(np.array([1.0])), "not rising"),
+        ("ids", huge(), "17 bytes follow its header, which tells 1,000,000,000,000,000 of uint16"),
+        ("ids", npy_bytes(np.zeros(512, np.uint16)) + b"x", "1,025 bytes follow"),
+        ("ids", b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5_000, "it is no .npy file"),
+        ("ids", b"\x93NUMPY\x01\x00\xff\xff", "it is no .npy file"),
     ],
 )
 def test_broken_sample(data: Path, field: str, content: bytes | None, said: str) -> None:
@@ -124,4 +147,45 @@ def test_not_a_tar_and_missing(data: Path) -> None:
         open_reader(data).block(1, 1)
     shard.unlink()
     with pytest.raises(UserError, match=r"000001\.tar cannot be read: .*No such file"):
+        open_reader(data).block(1, 1)
+
+
+def test_a_flipped_byte_is_noticed_when_a_shard_is_opened_and_after_that(data: Path) -> None:
+    shard = data / "train" / "000001.tar"
+    whole = shard.read_bytes()
+    with tarfile.open(shard) as tar:
+        place = tar.getmember(f"{KEY}.ids.npy").offset_data + 200
+    flipped = whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :]  # another valid id
+    reader = open_reader(data)
+    reader.block(1, 0)
+    shard.write_bytes(flipped)
+    with pytest.raises(bad.BadShard, match=rf"sample {KEY}, cannot be read: its bytes have changed") as error:
+        reader.block(1, 1)
+    assert error.value.shard == "train/000001.tar"
+    with pytest.raises(bad.BadShard, match="its bytes are not those that were written"):
+        open_reader(data).block(1, 0)
+
+
+def test_a_shard_that_comes_back_is_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shard, away = data / "train" / "000001.tar", data / "away"
+    expected = open_reader(data).block(1, 1)
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            away.rename(shard)
+
+    monkeypatch.setattr(bad, "PAUSES", (0.5, 1.0, 2.0, 4.0))
+    monkeypatch.setattr(bad.time, "sleep", pause)
+    shard.rename(away)
+    np.testing.assert_array_equal(open_reader(data).block(1, 1).ids, expected.ids)
+    assert pauses == [0.5, 1.0, 2.0]
+
+
+def test_a_link_that_leads_out_of_the_data_is_not_followed(data: Path, tmp_path: Path) -> None:
+    shard = data / "train" / "000001.tar"
+    shard.rename(tmp_path / "elsewhere.tar")
+    shard.symlink_to(tmp_path / "elsewhere.tar")
+    with pytest.raises(UserError, match=r"000001\.tar is a link that leads out of"):
         open_reader(data).block(1, 1)
