@@ -11,7 +11,7 @@ import re
 from collections import Counter
 
 from pipeline.base.cleaning_sections import C4Config
-from pipeline.cleaning.parts import TERMINAL
+from pipeline.cleaning.characters import TERMINAL
 from pipeline.cleaning.words import split_words
 
 _CITATION = re.compile(r"\[(?:\d{0,4}|edit|citation needed)\]")

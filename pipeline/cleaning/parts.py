@@ -1,139 +1,123 @@
 """A text taken apart: lines, paragraphs, words, kinds of characters; once a document, however many filters ask.
 
-Price: about 25 MB/s for words with their numbers, 200 MB/s for kinds of characters. Of a long text's words only the
-different ones are held.
+The loops are compiled and are loaded when the first text is asked for what they find. Price: 110 MB/s for all of it,
+nearly all of that for the words.
 """
 
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable
-from functools import cache, cached_property
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.cleaning.words import PIECE, has_unspaced, pieces, split_words
+from pipeline.cleaning.characters import classes, points_of
 
 Ints = npt.NDArray[np.signedinteger[Any]]
 """Of the words of a text there are int32: a record of 4 GiB would be the first with too many."""
-TERMINAL = tuple(".!?…\"'”’»」』。！？．｡؟۔।॥።။។།")
-"""What ends a sentence, or the quotation of one, in many scripts."""
 AROUND_WORDS = ".,;:!?()[]{}\"'“”‘’«»„…-–—¿¡*_"
 """What stands before or after a word."""
-LETTER, DIGIT, PUNCTUATION, SYMBOL, SPACE, OTHER = range(6)
-"""Kinds of characters. Marks count as letters; other numbers than decimal digits, and controls, are OTHER."""
-_KINDS = {"L": LETTER, "M": LETTER, "P": PUNCTUATION, "S": SYMBOL, "Z": SPACE}
+
+
+class Repeats(NamedTuple):
+    """Lines or paragraphs: how many, how many different ones, and the characters of both."""
+
+    items: int
+    different: int
+    characters: int
+    different_characters: int
+
+    @property
+    def share(self) -> float:
+        """Of the items, those that repeat an earlier one."""
+        return (self.items - self.different) / self.items if self.items else 0.0
+
+    @property
+    def share_of_characters(self) -> float:
+        """Of the characters, those in such items."""
+        repeated = self.characters - self.different_characters
+        return repeated / self.characters if repeated else 0.0
+
+
+class Lines(NamedTuple):
+    """Lines are those that are not blank, without white space at their ends; paragraphs are runs of such lines,
+    separated by blank ones, with their inner line breaks."""
+
+    lengths: Ints
+    """(lines,): characters of each."""
+    bullets: int
+    """Those that begin with a bullet."""
+    terminal: int
+    """Those that end a sentence."""
+    ellipses: int
+    """Those that end in an ellipsis."""
+    repeats: Repeats
+    paragraphs: Repeats
+
+
+class Words(NamedTuple):
+    """Words are as in pipeline/cleaning/words.py, numbered as they come."""
+
+    ids: Ints
+    """(words,): the number of each."""
+    starts: Ints
+    """(vocabulary,): where each of the different words stands first, in characters of the text."""
+    lengths: Ints
+    """(vocabulary,): characters of each."""
+    counts: Ints
+    """(vocabulary,): how often each occurs."""
+    unspaced: int
+    """Words that are a letter of a script without spaces."""
+    bare: int
+    """Words without a letter."""
+    characters: int
+    """Those of all words."""
 
 
 class Parts:
-    """A text's parts. Lines are those that are not blank, without white space at their ends; paragraphs are runs of
-    such lines, separated by blank ones."""
+    """A text's parts."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._kept: list[list[str]] | None = None
         self.identified: tuple[str, float] | None = None
         """Language and its probability, once some filter has asked."""
 
     @cached_property
-    def lines(self) -> list[str]:
-        """In order."""
-        return [line for part in self.text.split("\n") if (line := part.strip())]
+    def points(self) -> npt.NDArray[Any]:
+        """(characters,): code points."""
+        return points_of(self.text)
 
     @cached_property
-    def paragraphs(self) -> list[str]:
-        """In order, each with its inner line breaks."""
-        found: list[list[str]] = [[]]
-        for part in self.text.split("\n"):
-            if line := part.strip():
-                found[-1].append(line)
-            elif found[-1]:
-                found.append([])
-        return ["\n".join(lines) for lines in found if lines]
+    def words(self) -> Words:
+        """The words."""
+        from pipeline.cleaning.word_loops import number_words
+
+        ids, starts, lengths, counts, sums = number_words(self.points, classes())
+        return Words(ids, starts, lengths, counts, *sums)
 
     @cached_property
-    def word_count(self) -> int:
-        """How many there are; pipeline/cleaning/words.py says what a word is."""
-        return len(self.ids) if "_numbered" in vars(self) else sum(map(len, self._words()))
-
-    def _words(self) -> Iterable[list[str]]:
-        """The words in order, of a long text a piece at a time; those of one piece are kept until they are numbered."""
-        if len(self.text) > PIECE:
-            return map(split_words, pieces(self.text))
-        if self._kept is None:
-            self._kept = [split_words(self.text)]
-        return self._kept
-
-    @cached_property
-    def _numbered(self) -> tuple[dict[str, int], Ints]:
-        numbers: defaultdict[str, int] = defaultdict()
-        numbers.default_factory = numbers.__len__
-        ids = [np.fromiter(map(numbers.__getitem__, words), np.int32, len(words)) for words in self._words()]
-        numbers.default_factory = None  # else it would hold itself, and wait for the garbage collector
-        self._kept = None
-        return numbers, np.concatenate([np.zeros(0, np.int32), *ids])
+    def vocabulary(self) -> list[str]:
+        """(vocabulary,): the different words, as they come."""
+        text, words = self.text, self.words
+        places = zip(words.starts.tolist(), words.lengths.tolist(), strict=True)
+        return [text[start : start + length] for start, length in places]
 
     @property
-    def vocabulary(self) -> dict[str, int]:
-        """The different words, as they come, and their numbers."""
-        return self._numbered[0]
-
-    @property
-    def ids(self) -> Ints:
-        """(words,): the number of each."""
-        return self._numbered[1]
-
-    @cached_property
-    def counts(self) -> Ints:
-        """(vocabulary,): how often each occurs."""
-        return np.bincount(self.ids, minlength=len(self.vocabulary))
-
-    @cached_property
-    def lengths(self) -> Ints:
-        """(words,): characters of each."""
-        return self.vocabulary_lengths[self.ids]
-
-    @cached_property
-    def vocabulary_lengths(self) -> Ints:
-        """(vocabulary,): characters of each."""
-        return np.fromiter(map(len, self.vocabulary), np.int32, len(self.vocabulary))
-
-    @cached_property
     def unspaced(self) -> bool:
         """Whether more than half of the words are letters of scripts without spaces."""
-        if not has_unspaced(self.text):
-            return False
-        counted = zip(self.counts.tolist(), self.vocabulary, strict=True)
-        return 2 * sum(count for count, word in counted if has_unspaced(word)) > len(self.ids)
+        return 2 * self.words.unspaced > len(self.words.ids)
+
+    @cached_property
+    def lines(self) -> Lines:
+        """The lines and paragraphs."""
+        from pipeline.cleaning.line_loops import take_lines
+
+        lengths, (bullets, terminal, ellipses), repeats, paragraphs = take_lines(self.points, classes())
+        return Lines(lengths, bullets, terminal, ellipses, Repeats(*repeats), Repeats(*paragraphs))
 
     @cached_property
     def characters(self) -> Ints:
-        """(6,): how many there are of each kind."""
-        points = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
-        return np.bincount(_kinds()[points], minlength=6)
+        """(8,): how many there are of each kind (pipeline/cleaning/characters.py)."""
+        from pipeline.cleaning.word_loops import count_kinds
 
-
-def repeated(items: list[str]) -> tuple[float, float]:
-    """Of lines or paragraphs, the share that repeats an earlier one, and their share of the characters."""
-    unique = set(items)
-    if len(unique) == len(items):
-        return 0.0, 0.0
-    total = sum(map(len, items))
-    return (len(items) - len(unique)) / len(items), (total - sum(map(len, unique))) / total
-
-
-@cache
-def _kinds() -> npt.NDArray[np.uint8]:
-    """(code points,): the kind of each. Planes 2 and 3 are Han, those beyond for private use."""
-    kinds = np.full(0x110000, OTHER, np.uint8)
-    kinds[:0x20000] = np.fromiter(map(_kind, map(chr, range(0x20000))), np.uint8, 0x20000)
-    kinds[0x20000:0x40000] = LETTER
-    return kinds
-
-
-def _kind(character: str) -> int:
-    if character.isspace():
-        return SPACE
-    category = unicodedata.category(character)
-    return DIGIT if category == "Nd" else _KINDS.get(category[0], OTHER)
+        counts: Ints = count_kinds(self.points, classes())
+        return counts

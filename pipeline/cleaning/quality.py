@@ -5,8 +5,11 @@ code (datatrove) has 0.01 where the paper has 0.1 for duplicate lines. The other
 Price: over 100 MB/s each beside the words.
 """
 
+import numpy as np
+
 from pipeline.base.cleaning_sections import FineWebConfig, LengthConfig, RatiosConfig
-from pipeline.cleaning.parts import DIGIT, LETTER, PUNCTUATION, SPACE, SYMBOL, TERMINAL, Parts, repeated
+from pipeline.cleaning.characters import DIGIT, LETTER, PUNCTUATION, SPACE, SYMBOL
+from pipeline.cleaning.parts import Parts
 
 
 class Length:
@@ -20,7 +23,7 @@ class Length:
         """Why the document is dropped, "" where it is kept."""
         fault = _outside("characters", len(parts.text), *self._characters)
         if not fault and self._words != (None, None):
-            fault = _outside("words", parts.word_count, *self._words)
+            fault = _outside("words", len(parts.words.ids), *self._words)
         return fault
 
 
@@ -65,15 +68,16 @@ class FineWeb:
     def fault(self, parts: Parts) -> str:
         """Why the document is dropped, "" where it is kept."""
         config, lines = self._config, parts.lines
-        if not lines:
+        number = len(lines.lengths)
+        if not number:
             return ""
-        punctuated = sum(line.endswith(TERMINAL) for line in lines) / len(lines)
+        punctuated = lines.terminal / number
         if config.min_punctuated_lines is not None and punctuated <= config.min_punctuated_lines:
             return f"too few lines end in punctuation: {punctuated:.3g}"
-        characters = repeated(lines)[1]
+        characters = lines.repeats.share_of_characters
         if config.max_duplicate_line_characters is not None and characters >= config.max_duplicate_line_characters:
             return f"characters in duplicate lines: {characters:.3g}"
-        short = sum(len(line) < config.short_line_characters for line in lines) / len(lines)
+        short = np.count_nonzero(lines.lengths < config.short_line_characters) / number
         if config.max_short_lines is not None and short >= config.max_short_lines:
             return f"too many short lines: {short:.3g}"
         return ""

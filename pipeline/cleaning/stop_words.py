@@ -57,12 +57,12 @@ class StopWords:
         stop_words = _counted(language)
         if not stop_words:
             return ""
-        words = parts.word_count
+        words = len(parts.words.ids)
         if _unspaced(language):
             found = sum(map(parts.text.count, stop_words))
         else:
-            numbers = [number for word, number in parts.vocabulary.items() if _is_one(word, stop_words)]
-            found = int(parts.counts[numbers].sum())
+            numbers = [number for number, word in enumerate(parts.vocabulary) if _is_one(word, stop_words)]
+            found = int(parts.words.counts[numbers].sum())
         if found < config.min_count:
             return f"too few stop words: {found}"
         least = config.min_share

@@ -7,7 +7,6 @@ Price: 160 MB/s for a text in scripts with spaces, 30 MB/s for one without.
 
 import re
 import unicodedata
-from collections.abc import Iterator
 
 
 def _letters(*blocks: tuple[int, int]) -> str:
@@ -40,9 +39,6 @@ _EAST_ASIAN = (
 UNSPACED = _SOUTH_EAST_ASIAN + _EAST_ASIAN
 """The letters of scripts without spaces, as ranges of a regular expression's class."""
 _UNSPACED = re.compile(f"[{UNSPACED}]")
-PIECE = 1 << 16
-"""Characters of a long text that are split at once, a few more or less."""
-_BETWEEN_WORDS = re.compile(rf"\s|(?<=[{UNSPACED}])(?=[{UNSPACED}])")
 _WORD = re.compile(rf"[^\s\w]*+[{UNSPACED}][^\s\w]*+|[^\s{UNSPACED}]+")
 
 
@@ -54,13 +50,3 @@ def has_unspaced(text: str) -> bool:
 def split_words(text: str) -> list[str]:
     """The text's words; every character but white space is in just one of them."""
     return _WORD.findall(text) if has_unspaced(text) else text.split()
-
-
-def pieces(text: str) -> Iterator[str]:
-    """The text cut where no word is: the words of the pieces are those of the text."""
-    start = 0
-    while start < len(text):
-        cut = _BETWEEN_WORDS.search(text, start + PIECE)
-        end = cut.end() if cut else len(text)
-        yield text[start:end]
-        start = end

@@ -1,14 +1,32 @@
 """What a word is, and what else a text is taken apart into."""
 
+import re
+import time
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cleaning import words as words_module
-from pipeline.cleaning.parts import DIGIT, LETTER, OTHER, PUNCTUATION, SPACE, SYMBOL, Parts, repeated
-from pipeline.cleaning.words import has_unspaced, pieces, split_words
+from pipeline.cleaning.characters import (
+    DIGIT,
+    IS_LETTER,
+    IS_SPACE,
+    IS_TERMINAL,
+    IS_UNSPACED,
+    IS_WORD,
+    KIND,
+    LETTER,
+    OTHER,
+    PUNCTUATION,
+    SPACE,
+    SYMBOL,
+    TERMINAL,
+    classes,
+)
+from pipeline.cleaning.parts import Parts
+from pipeline.cleaning.words import UNSPACED, has_unspaced, split_words
 
 TEXTS = st.text(st.sampled_from("ab .,(«\n\t你好，。しカｶกั้ပြ한é1\u200d\U00020000"), max_size=40)
 
@@ -47,19 +65,40 @@ def test_scripts_without_spaces() -> None:
 def test_parts_agree_with_the_text(text: str) -> None:
     parts = Parts(text)
     words = split_words(text)
-    assert parts.word_count == len(words)
-    assert [list(parts.vocabulary)[number] for number in parts.ids] == words
-    assert parts.word_count == len(words)
-    assert parts.counts.tolist() == [words.count(word) for word in parts.vocabulary]
-    assert parts.lengths.tolist() == [len(word) for word in words]
+    assert [parts.vocabulary[number] for number in parts.words.ids] == words
+    assert parts.vocabulary == list(dict.fromkeys(words))
+    assert parts.words.counts.tolist() == [words.count(word) for word in parts.vocabulary]
+    assert parts.words.lengths.tolist() == [len(word) for word in parts.vocabulary]
+    assert parts.words.characters == sum(map(len, words))
+    assert parts.words.bare == sum(re.search(r"[^\W\d_]", word) is None for word in words)
     assert parts.unspaced == (2 * sum(map(has_unspaced, words)) > len(words))
 
 
 def test_lines_and_paragraphs() -> None:
-    parts = Parts(" one\ntwo \n \t\n\nthree\n\n")
-    assert parts.lines == ["one", "two", "three"]
-    assert parts.paragraphs == ["one\ntwo", "three"]
-    assert Parts(" \n").lines == Parts("").paragraphs == []
+    lines = Parts(" one\ntwo. \n \t\n\n- three...\n\n").lines
+    assert lines.lengths.tolist() == [3, 4, 10]
+    assert (lines.bullets, lines.terminal, lines.ellipses) == (1, 2, 1)
+    assert lines.repeats == (3, 3, 17, 17)
+    assert lines.paragraphs == (2, 2, 18, 18)
+    for text in ("", " \n"):
+        assert Parts(text).lines.repeats == Parts(text).lines.paragraphs == (0, 0, 0, 0)
+
+
+def test_the_table_of_characters_agrees_with_python() -> None:
+    every = "".join(map(chr, range(0x110000)))
+    table = classes()
+    for bit, pattern in (
+        (IS_SPACE, r"\s"),
+        (IS_UNSPACED, f"[{UNSPACED}]"),
+        (IS_WORD, r"\w"),
+        (IS_LETTER, r"[^\W\d_]"),
+        (IS_TERMINAL, f"[{re.escape(''.join(TERMINAL))}]"),
+    ):
+        found = np.zeros(len(every), bool)
+        found[[match.start() for match in re.finditer(pattern, every)]] = True
+        assert ((table & bit > 0) == found).all(), pattern
+    assert [place for place in range(0x110000) if chr(place).isspace()] == np.flatnonzero(table & IS_SPACE).tolist()
+    assert ((table & KIND == SPACE) == (table & IS_SPACE > 0)).all()
 
 
 def test_kinds_of_characters() -> None:
@@ -79,29 +118,34 @@ def test_kinds_of_characters() -> None:
     counts = Parts(text).characters.tolist()
     assert counts[1:5] == expected[1:5]
     assert sum(counts) == len(text)
-    assert Parts("a1٣.$ \n\U00020000").characters.tolist() == [2, 2, 1, 1, 2, 0]
+    assert Parts("a1٣.$ \n\U00020000").characters.tolist()[:6] == [2, 2, 1, 1, 2, 0]
 
 
 def test_repeated_lines() -> None:
-    assert repeated([]) == (0, 0)
-    assert repeated(["a", "b"]) == (0, 0)
-    assert repeated(["aa", "b", "aa", "aa"]) == (2 / 4, 4 / 7)
+    repeats = Parts("aa\nb\naa\n aa ").lines.repeats
+    assert (repeats.share, repeats.share_of_characters) == (2 / 4, 4 / 7)
+    for text in ("", "a\nb"):
+        assert Parts(text).lines.repeats.share == Parts(text).lines.repeats.share_of_characters == 0
 
 
-@given(TEXTS, st.integers(1, 9))
-def test_words_of_pieces_are_those_of_the_text(text: str, size: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(words_module, "PIECE", size)
-        cut = list(pieces(text))
-    assert "".join(cut) == text
-    assert [word for piece in cut for word in split_words(piece)] == split_words(text)
+@pytest.mark.parametrize("between", ["\n", "\n\n", "\n \n"])
+def test_many_different_lines_and_words(between: str) -> None:
+    """Tables grow."""
+    rows = [f"{number} {number % 7777}é" for number in range(20_000)] * 2
+    parts = Parts(between.join(rows))
+    words = [word for row in rows for word in row.split()]
+    assert [parts.vocabulary[number] for number in parts.words.ids.tolist()] == words
+    assert parts.lines.repeats == parts.lines.paragraphs or between == "\n"
+    assert parts.lines.repeats[:2] == (40_000, 20_000)
+    assert parts.lines.repeats[2] == 2 * parts.lines.repeats[3] == sum(map(len, rows))
 
 
-@pytest.mark.parametrize("unit", ["plain words here ", "你好，world。", "ab", "你"])
-def test_long_texts_are_numbered_by_the_piece(unit: str) -> None:
-    text = unit * (3 * words_module.PIECE // len(unit))
-    words = split_words(text)
-    parts, again = Parts(text), Parts(text)
-    assert again.word_count == len(words)
-    assert [list(parts.vocabulary)[number] for number in parts.ids.tolist()] == words
-    assert parts.word_count == len(words)
+@pytest.mark.parametrize("sign", ["(", "\u0301", "\U00033000", "你(", "a(", "\n\n-"])
+def test_a_megabyte_of_one_sign_takes_no_time(sign: str) -> None:
+    text = sign * (1_000_000 // len(sign)) + " "
+    Parts(sign * 9).words, Parts(sign * 9).lines
+    started = time.process_time()
+    words, lines = Parts(text).words, Parts(text).lines
+    assert time.process_time() - started < 1
+    assert words.counts.sum() == len(words.ids)
+    assert len(lines.lengths) == len(text.split())
