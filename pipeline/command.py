@@ -19,6 +19,7 @@ DESCRIPTIONS = {
     "export": "A checkpoint to Hugging Face folders: discriminator and generator.",
     "finetune": "A task on top of an export, or a sweep over tasks, exports and seeds.",
     "evaluate": "A checkpoint on the validation split, a fine-tuned model on a file, or pairs of texts.",
+    "replay": "One step that gave no finite numbers, run again: which module and which loss term.",
     "explain": "What the networks make of a text: a page of judgements, candidates and attributions.",
 }
 EXIT_USER = 2

@@ -25,6 +25,7 @@ from pipeline.base.sections import (
     InitConfig,
     OptimizerConfig,
     RayConfig,
+    ReplayConfig,
     ScheduleConfig,
     TokenizerConfig,
     TrackingConfig,
@@ -73,6 +74,7 @@ class RunConfig(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     explain: ExplainConfig = ExplainConfig()
+    replay: ReplayConfig = ReplayConfig()
 
     @field_validator("objective", mode="before")
     @classmethod

@@ -109,6 +109,8 @@ class TrainConfig(Section):
     """Steps between checkpoints."""
     keep_last: Positive = 3
     """Checkpoints kept."""
+    max_skipped: Annotated[int, Field(ge=0)] = 100
+    """Updates that may be left out in a row because the loss or a gradient was not finite; the next ends the run."""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """CPU threads a rank, at most 1024; by default the cores divided by the ranks of this host."""
 
@@ -138,6 +140,13 @@ class ExportConfig(Section):
 
     checkpoint: str = "latest"
     """latest, or a folder's name such as step-00000120."""
+
+
+class ReplayConfig(Section):
+    """Which kept step is run again."""
+
+    step: Positive | None = None
+    """Its number; by default the newest that is kept."""
 
 
 class InitConfig(Section):

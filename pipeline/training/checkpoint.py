@@ -54,6 +54,14 @@ class TrainState:
     skipped_in_a_row: int = 0
     """The last ones of these."""
 
+    batches_passed: int = 0
+    """Global batches of the stream that were passed over after a loss spike."""
+
+    @property
+    def position(self) -> int:
+        """Global batches of the stream so far: those done and those passed over."""
+        return self.step + self.batches_passed
+
     @property
     def updates(self) -> int:
         """Updates applied: what the schedule counts."""

@@ -4,8 +4,10 @@ fp32 and bf16 keep fp32 parameters and gradients (bf16 is autocast inside the ob
 its loss scale.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from pydantic import ValidationError
@@ -19,6 +21,16 @@ from pipeline.training.engine_state import KINDS, MASTER, EngineState, engine_st
 from pipeline.training.optimizer import build_optimizer, first_step
 from pipeline.training.precision import make_objective
 from pipeline.training.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Update:
+    """What became of a step."""
+
+    loss: float
+    """What is optimised, of the global batch."""
+    left_out: bool
+    """Whether the update was left out, because the loss or a gradient was not finite."""
 
 
 class Engine:
@@ -46,33 +58,44 @@ class Engine:
         self.grad_norm: Tensor | float | None = None
 
     def micro_step(self, batch: Batch, totals: dict[str, Tensor], weight: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Forward and backward of a share of the global loss; after the last one the update, at the rate set before.
+        """Forward and backward of a share of the global loss; after the last one comes `update`.
 
         Returns the share of the loss and its sums, detached. DeepSpeed averages gradients over ranks: hence the factor.
+        A loss that is not finite makes the factor NaN, and by it the gradients: their own reduction tells all ranks.
         """
         self.engine.train()
         loss, sums = self.engine(batch, totals)
-        scaled = loss * (weight * self.ranks.world)
-        scale = self._own_loss_scale()
-        self.engine.backward(scaled * scale, scale_wrt_gas=False)
+        factor = weight * self.ranks.world * self._own_loss_scale() + 0.0 * loss.detach()
+        self.engine.backward(loss * factor, scale_wrt_gas=False)
         if not self.engine.is_gradient_accumulation_boundary():
             self.engine.step()
-            return loss.detach() * weight, sums
-        whole = self._whole_norm()
-        self.engine.step()
-        kept = self.engine.get_global_grad_norm()  # None where zero_optimization.compute_grad_norm is off
-        self.grad_norm = whole if kept is None else kept / scale
         return loss.detach() * weight, sums
+
+    def update(self, share: Tensor) -> Update:
+        """The update from the gradients of all micro-steps, at the rate set before; left out, on all ranks alike, where
+        one of them, or the loss, is not finite.
+
+        share: this rank's part of the loss. Waits for the accelerator once, for the global loss and, at stage 0, the
+        gradient's norm; stages 1 to 3 then read their norm, as DeepSpeed does anyway.
+        """
+        whole, scale = self._whole_norm(), self._own_loss_scale()
+        loss = self.ranks.sum({"loss": share})["loss"]
+        figures = [float(x) for x in torch.stack([loss, loss if whole is None else whole.double()]).tolist()]
+        spoilt = whole is not None and not all(map(math.isfinite, figures))
+        before = int(self.engine.skipped_steps)
+        if spoilt:  # DeepSpeed has no such check at stage 0, but torch's fused update knows this sign
+            self.engine.optimizer.found_inf = torch.ones((), device=self.ranks.device)
+        self.engine.step()
+        if spoilt:
+            del self.engine.optimizer.found_inf
+        kept = self.engine.get_global_grad_norm()
+        self.grad_norm = whole if kept is None else kept / scale
+        return Update(figures[0], spoilt or int(self.engine.skipped_steps) > before)
 
     def set_rate(self, rate: float) -> None:
         """Learning rate of the next update."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = rate
-
-    @property
-    def skipped_steps(self) -> int:
-        """Updates left out since the start of this process, because a gradient was not finite."""
-        return int(self.engine.skipped_steps)
 
     def read(self, kind: str) -> Iterator[tuple[str, Tensor]]:
         """(name, whole fp32 tensor) of every parameter, gathered one at a time; kind as in engine_state.KINDS."""

@@ -96,6 +96,11 @@ def deepspeed_config(config: RunConfig, world: int) -> dict[str, Any]:
             "deepspeed.zero_optimization.offload_optimizer.device nvme is not supported: checkpoints read the moments "
             "by name. Use cpu or none."
         )
+    if given.get("zero_optimization", {}).get("compute_grad_norm") is False:
+        raise UserError(
+            "deepspeed.zero_optimization.compute_grad_norm false leaves no norm to clip by (optimizer.clip "
+            f"{config.optimizer.clip}) and no check that gradients are finite. Delete the key."
+        )
     for key, value, origin in _owned(config, world):
         _check_agreement(key, given.get(key), value, origin)
     micro, steps = micro_size(config, world), micro_steps(config, world)

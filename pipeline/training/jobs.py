@@ -5,7 +5,6 @@ from typing import Protocol
 
 from pipeline.stream.loader import Prefetcher
 from pipeline.training.checkpoint import TrainState
-from pipeline.training.health import check_loss
 from pipeline.training.run import Run
 from pipeline.training.speed import peak_flops
 from pipeline.training.step import StepResult
@@ -39,9 +38,7 @@ class Log:
 
     def run(self, state: TrainState, result: StepResult) -> None:
         run, config = self.context, self.context.config
-        totals = run.ranks.sum({**result.sums, "loss": result.loss})
-        loss = float(totals.pop("loss"))
-        check_loss(loss, state.step, config.train.precision)
+        totals, loss = run.ranks.sum(result.sums), result.loss
         seconds, waiting = run.speed.read(self.batches.wait_seconds)
         batch, length = config.train.batch_size, config.data.sequence_length
         values = {"train/loss": loss}

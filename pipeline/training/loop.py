@@ -7,7 +7,7 @@ from pipeline.base.progress import Progress
 from pipeline.stream.loader import Prefetcher
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.evaluate_job import Evaluate
-from pipeline.training.health import check_skips
+from pipeline.training.guard import Guard
 from pipeline.training.jobs import Job, Log
 from pipeline.training.run import Run
 from pipeline.training.save_job import Save
@@ -20,11 +20,12 @@ def train(run: Run, state: TrainState) -> TrainState:
     stream, first = run.stream, state.step
     with (
         ranks.stopped_by_signals(),
-        Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, first) as batches,
+        Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, state.position) as batches,
         Progress(train.steps, "steps", "pretrain", start=first, active=ranks.rank == 0) as progress,
     ):
         log, evaluate, save = Log(run, batches), Evaluate(run), Save(run)
         jobs: tuple[Job, ...] = (log, evaluate, save)
+        guard = Guard(run, save)
         result: StepResult | None = None
         while state.step < train.steps:
             rows = ranks.attempt(batches.next)
@@ -32,7 +33,7 @@ def train(run: Run, state: TrainState) -> TrainState:
                 raise stopped(state, result, save)
             result = train_step(run.engine, rows, state)  # one global batch
             state = advance(run, state, result)
-            check_skips(state.skipped_in_a_row, state.step)
+            guard.look(state, result)
             run.speed.steps += 1
             for job in jobs:
                 if job.due(state.step):  # the same on every rank

@@ -44,12 +44,14 @@ MAY_CHANGE = (
     "train.save_every",
     "train.keep_last",
     "train.threads",
+    "train.max_skipped",
     "tracking",
     "ray",
     "export",
     "finetune",
     "evaluate",
     "explain",
+    "replay",
 )
 """Keys, or sections, that do not decide what is learned (data and tokenizer are compared by digest)."""
 MIXTURE = re.compile(r"corpus\.temperature|corpus\.corpora\.[^.]+\.weight")

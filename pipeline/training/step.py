@@ -19,33 +19,38 @@ from pipeline.training.schedule import learning_rate
 
 @dataclass(frozen=True)
 class StepResult:
-    """This rank's part of a step; the sums of all ranks' parts are the global batch's."""
+    """What a step found."""
 
-    loss: Tensor
-    """Share of what is optimised."""
+    loss: float
+    """What is optimised, of the global batch."""
     sums: dict[str, Tensor]
-    """For Objective.metrics."""
+    """For Objective.metrics: this rank's part."""
     rate: float
     skipped: int
-    """1 when the update was left out because a gradient was not finite."""
+    """1 when the update was left out because the loss or a gradient was not finite."""
+    batch: Batch
+    """This rank's rows."""
+    shares: list[Tensor]
+    """This rank's parts of the loss, one a micro-batch."""
 
 
 def train_step(engine: Engine, rows: Rows, state: TrainState) -> StepResult:
-    """Trains on the global batch of which `rows` is this rank's share. Waits for the accelerator only under fp16."""
+    """Trains on the global batch of which `rows` is this rank's share."""
     config, ranks = engine.config, engine.ranks
     batch = to_batch(rows).to(ranks.device)
     totals = ranks.sum(engine.objective.counts(batch))
     rate = learning_rate(config.optimizer.lr, config.schedule, state.updates, config.train.steps)
     engine.set_rate(rate)
-    skipped = engine.skipped_steps
-    loss = torch.zeros((), device=ranks.device)
+    loss, shares = torch.zeros((), device=ranks.device), []
     sums: dict[str, Tensor] = {}
     for micro, (part, weight) in enumerate(micro_batches(batch, micro_size(config, ranks.world), engine.micro_steps)):
         torch.manual_seed(dropout_seed(config, state.step, ranks.rank, micro))
         share, found = engine.micro_step(part, totals, weight)
+        shares.append(share)
         loss = loss + share
         sums = add(sums, found, weight)
-    return StepResult(loss, sums, rate, engine.skipped_steps - skipped)
+    done = engine.update(loss)
+    return StepResult(done.loss, sums, rate, int(done.left_out), batch, shares)
 
 
 def micro_batches(batch: Batch, size: int, count: int) -> Iterator[tuple[Batch, float]]:

@@ -12,7 +12,7 @@ import pytest
 from pipeline import command
 
 ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("preprocess", "pretrain", "export", "finetune", "evaluate", "explain")
+STAGES = ("preprocess", "pretrain", "export", "finetune", "evaluate", "explain", "replay")
 
 
 def run(stage: str, *arguments: str, cwd: Path, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:

@@ -73,6 +73,10 @@ def test_fp16_keeps_the_users_loss_scale_settings() -> None:
         ({"gradient_cliping": 1.0}, ("deepspeed.gradient_cliping", "deepspeed.gradient_clipping")),
         ({"zero_optimization": 2}, ("deepspeed.zero_optimization", "mapping")),
         (
+            {"zero_optimization": {"stage": 1, "compute_grad_norm": False}},
+            ("deepspeed.zero_optimization.compute_grad_norm", "optimizer.clip"),
+        ),
+        (
             {"zero_optimization": {"stage": 1, "offload_optimizer": {"device": "nvme"}}},
             ("deepspeed.zero_optimization.offload_optimizer.device", "cpu"),
         ),

@@ -9,7 +9,6 @@ from model.objectives.base import Batch
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.training.distributed import free_port, interface_towards, local_world, meet, thread_count
-from pipeline.training.health import MOST_SKIPPED, check_loss, check_skips
 from pipeline.training.speed import listed_peak
 from pipeline.training.step import dropout_seed, micro_batches
 
@@ -82,13 +81,3 @@ def test_peaks() -> None:
     assert listed_peak("NVIDIA H100 PCIe", "bf16") == 756e12
     assert listed_peak("NVIDIA L40S", "fp32") == 91.6e12
     assert listed_peak("Some Other Device", "bf16") is None
-
-
-def test_health() -> None:
-    check_loss(1.0, 3, "fp32")
-    check_loss(float("inf"), 3, "fp16")
-    with pytest.raises(UserError, match="train/loss is nan at step 3"):
-        check_loss(float("nan"), 3, "bf16")
-    check_skips(MOST_SKIPPED - 1, 5)
-    with pytest.raises(UserError, match="up to step 5"):
-        check_skips(MOST_SKIPPED, 5)

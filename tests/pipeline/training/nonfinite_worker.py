@@ -1,0 +1,95 @@
+"""A rank that plants NaN in its own share of one step and tells whether anything of the state moved: see
+test_nonfinite.py. Argument: the folder to write to."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path[0] = str(Path(__file__).resolve().parents[3])
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from pipeline.base.config import load_config  # noqa: E402
+from pipeline.stream.loader import Rows  # noqa: E402
+from pipeline.stream.order import share  # noqa: E402
+from pipeline.training.checkpoint import TrainState  # noqa: E402
+from pipeline.training.distributed import start_ranks  # noqa: E402
+from pipeline.training.engine import Engine  # noqa: E402
+from pipeline.training.engine_state import KINDS  # noqa: E402
+from pipeline.training.ranks import Ranks  # noqa: E402
+from pipeline.training.step import StepResult, train_step  # noqa: E402
+from tests.pipeline.training.pretrain_runs import CONFIG  # noqa: E402
+
+
+def rows_of_step(step: int, ranks: Ranks, batch: int) -> Rows:
+    """This rank's rows of a global batch of random ids."""
+    ids = np.random.default_rng(step).integers(5, 300, (batch, 24))
+    mine = share(batch, ranks.rank, ranks.world)
+    return Rows(ids[mine.start : mine.stop], None, None, np.arange(batch)[mine.start : mine.stop] + step * batch)
+
+
+def plant(engine: Engine, kind: str) -> Any:
+    """From now on the objective of this rank gives NaN: as its loss, or as one parameter's gradient alone."""
+    parameter = next(p for name, p in engine.objective.named_parameters() if name.startswith("discriminator.head"))
+
+    def bad(objective: torch.nn.Module, given: Any, output: Any) -> Any:
+        loss, sums = output
+        # The second is 0, and its gradient 0 / 0.
+        return (loss * float("nan") if kind == "loss" else loss + (parameter * 0).sum().sqrt()), sums
+
+    return engine.objective.register_forward_hook(bad)
+
+
+def snapshot(engine: Engine) -> dict[str, torch.Tensor]:
+    return {f"{kind} {name}": tensor.clone() for kind in KINDS for name, tensor in engine.read(kind)}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def trial(arguments: list[str], ranks: Ranks, folder: Path, kind: str) -> dict[str, Any]:
+    """Two good steps, one planted on the last rank alone, one good; beside an engine that never saw the planted."""
+    config = load_config(folder / "tiny.yaml", arguments)
+    engine, twin = Engine(config, 300, ranks), Engine(config, 300, ranks)
+    batch = config.train.batch_size
+
+    def go(which: Engine, step: int) -> StepResult:
+        return train_step(which, rows_of_step(step, ranks, batch), TrainState(step=step))
+
+    for step in range(2):
+        go(engine, step)
+        go(twin, step)
+    before = snapshot(engine)
+    planted = plant(engine, kind) if ranks.rank == ranks.world - 1 else None
+    result = go(engine, 2)
+    after = snapshot(engine)
+    if planted is not None:
+        planted.remove()
+    good = go(engine, 3)
+    go(twin, 3)
+    return {
+        "kept": same(before, after),
+        "skipped": result.skipped,
+        "loss": str(result.loss),
+        "own": [str(float(part)) for part in result.shares],
+        "goes on": same(snapshot(engine), snapshot(twin)) and not same(after, snapshot(engine)),
+        "skipped after": good.skipped,
+    }
+
+
+def main(folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(CONFIG)
+    ranks = start_ranks(1)
+    found = {}
+    for stage in range(4):
+        for precision, kind in (("fp32", "loss"), ("bf16", "gradient")):
+            settings = [f"deepspeed.zero_optimization.stage={stage}", f"train.precision={precision}"]
+            found[f"{kind} {precision} {stage}"] = trial(settings, ranks, folder, kind)
+    (folder / f"found-{ranks.rank}.json").write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
