@@ -4,7 +4,6 @@ from typing import Any
 
 from pipeline.base.log import get_logger
 from pipeline.training.checkpoint import TrainState
-from pipeline.training.health import check_loss
 from pipeline.training.jobs import due
 from pipeline.training.run import Run
 from pipeline.training.save import save_checkpoint
@@ -22,8 +21,6 @@ class Save:
 
     def run(self, state: TrainState, result: StepResult) -> None:
         run = self.context
-        loss = float(run.ranks.sum({"loss": result.loss})["loss"])
-        check_loss(loss, state.step, run.config.train.precision)
         with run.speed.excluded():
             path = save_checkpoint(run.engine, run.folder, state, run.origin, self._facts(state))
         get_logger().info(f"step {state.step}: saved {path}")
