@@ -1,9 +1,9 @@
-"""Two hosts on one machine: network, mount, process and UTS namespaces joined by a bridge, an sshd in each.
+"""Two hosts on one machine: network, mount, process and UTS namespaces joined by a bridge, an sshd in each if wanted.
 
 Nothing appears in the machine's own namespaces: the bridge lies in a namespace of its own, every host's keys and
 configuration are bound over /etc/ssh inside that host only. Each namespace lives by a process that waits for the end of
 its standard input, so that all of it goes away with this process, however that ends. Price: needs root, Linux,
-iproute2, util-linux and the OpenSSH server.
+iproute2, util-linux and, for ssh, the OpenSSH server.
 """
 
 import os
@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "10.77.31"
-TOOLS = ("ip", "unshare", "nsenter", "mount", "ssh", "ssh-keygen", "ssh-keyscan", "pdsh")
+SWITCH = f"{PREFIX}.254"
+"""The switch's own address: a place on the network that stays when hosts are cut off."""
+TOOLS = ("ip", "unshare", "nsenter", "mount")
+SSH_TOOLS = ("ssh", "ssh-keygen", "ssh-keyscan", "pdsh")
 SSHD = "/usr/sbin/sshd"
 
 # First process of a host: its end kills every process of the host. `hostname -I` must give the bridge's address, so
@@ -24,13 +27,15 @@ SSHD = "/usr/sbin/sshd"
 HOST_SCRIPT = """
 set -e
 hostname "$1"
-mount --bind "$2" /etc/ssh
 mount -t tmpfs tmpfs /run
-mkdir -p /run/sshd
 ip link set lo up
 echo ready
 read line
-/usr/sbin/sshd -f /etc/ssh/sshd_config -E /etc/ssh/sshd.log
+if [ -n "$2" ]; then
+    mount --bind "$2" /etc/ssh
+    mkdir -p /run/sshd
+    /usr/sbin/sshd -f /etc/ssh/sshd_config -E /etc/ssh/sshd.log
+fi
 echo started
 exec cat > /dev/null
 """
@@ -38,11 +43,12 @@ exec cat > /dev/null
 
 @dataclass(frozen=True)
 class NamespaceHost:
-    """A host: its address on the bridge, and the process (outside PID) whose namespaces it is."""
+    """A host: its address on the bridge, the process (outside PID) whose namespaces it is, its plug in the switch."""
 
     address: str
     pid: int
-    settings: Path
+    switch: subprocess.Popen[str]
+    plug: str
 
     def command(self, argv: Sequence[str], cwd: Path = Path("/")) -> list[str]:
         """The same command, run on this host as its root would, in the folder."""
@@ -57,12 +63,21 @@ class NamespaceHost:
             self.command(argv, cwd), env=dict(env), timeout=timeout, text=True, capture_output=True, check=False
         )
 
+    def cut(self) -> None:
+        """Pulls the plug: nothing goes in or out, and nobody is told."""
+        in_network(self.switch, f"ip link set {self.plug} down")
 
-def why_not() -> str | None:
+    def mend(self) -> None:
+        """Puts the plug back."""
+        in_network(self.switch, f"ip link set {self.plug} up")
+
+
+def why_not(ssh: bool = True) -> str | None:
     """Why hosts cannot be made here; None where they can."""
     if os.geteuid() != 0:
         return "network namespaces need root"
-    missing = [name for name in TOOLS if shutil.which(name) is None] + [SSHD] * (not Path(SSHD).exists())
+    missing = [name for name in TOOLS + SSH_TOOLS * ssh if shutil.which(name) is None]
+    missing += [SSHD] * (ssh and not Path(SSHD).exists())
     if missing:
         return f"not installed: {', '.join(missing)} (apt-get install iproute2 openssh-server pdsh)"
     probe = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--mount-proc", "ip", "link", "add"]
@@ -73,29 +88,32 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def make_hosts(folder: Path, count: int = 2) -> Iterator[list[NamespaceHost]]:
-    """`count` hosts at 10.77.31.1 and up that reach each other, and themselves, over ssh with one key, as root."""
+def make_hosts(folder: Path, count: int = 2, ssh: bool = True) -> Iterator[list[NamespaceHost]]:
+    """`count` hosts at 10.77.31.1 and up that reach each other; with ssh also over it, with one key, as root."""
     with ExitStack() as stack:
         switch = stack.enter_context(_namespace(["sh", "-c", "echo ready; exec cat > /dev/null"]))
-        _in_network(switch, "ip link add br0 type bridge")
-        _in_network(switch, "ip link set br0 up")
-        _make_key(folder / "id")
+        for line in (
+            "ip link set lo up",
+            "ip link add br0 type bridge",
+            f"ip address add {SWITCH}/24 dev br0",
+            "ip link set br0 up",
+        ):
+            in_network(switch, line)
+        settings = [folder / f"host-{number}" for number in range(1, count + 1)]
+        if ssh:
+            _write_all_settings(settings, folder / "id")
         hosts = []
-        for number in range(1, count + 1):
-            address = f"{PREFIX}.{number}"
-            settings = _write_settings(folder / f"host-{number}", folder / "id", address)
-            script = ["sh", "-c", HOST_SCRIPT, "sh", f"host-{number}", str(settings)]
+        for number, own in enumerate(settings, 1):
+            address, plug = f"{PREFIX}.{number}", f"port{number}"
+            script = ["sh", "-c", HOST_SCRIPT, "sh", f"host-{number}", str(own) if ssh else ""]
             holder = stack.enter_context(_namespace(script, "--mount", "--uts", "--pid", "--fork", "--mount-proc"))
-            pid = _child(holder.pid)
-            _in_network(switch, f"ip link add port{number} type veth peer name eth0 netns {pid}")
-            _in_network(switch, f"ip link set port{number} master br0 up")
-            hosts.append(NamespaceHost(address, pid, settings))
+            pid = child_of(holder.pid)
+            in_network(switch, f"ip link add {plug} type veth peer name eth0 netns {pid}")
+            in_network(switch, f"ip link set {plug} master br0 up")
+            hosts.append(NamespaceHost(address, pid, switch, plug))
             for line in (f"ip address add {address}/24 dev eth0", "ip link set eth0 up"):
                 subprocess.run(hosts[-1].command(line.split()), check=True)
             _tell(holder)
-        known = "".join(f"{host.address} {(host.settings / 'ssh_host_ed25519_key.pub').read_text()}" for host in hosts)
-        for host in hosts:
-            (host.settings / "known_hosts").write_text(known)
         yield hosts
 
 
@@ -132,8 +150,8 @@ def _tell(process: subprocess.Popen[str]) -> None:
     _expect(process, "started")
 
 
-def _child(pid: int) -> int:
-    """The process that `unshare --fork` started: the namespace's first."""
+def child_of(pid: int) -> int:
+    """The process that `unshare --fork` or `nsenter --pid` started: inside the namespaces, where it itself is not."""
     for _ in range(100):
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         if children:
@@ -142,8 +160,14 @@ def _child(pid: int) -> int:
     raise RuntimeError(f"process {pid} has started no child")
 
 
-def _in_network(process: subprocess.Popen[str], line: str) -> None:
-    subprocess.run(["nsenter", f"--target={process.pid}", "--net", "--", *line.split()], check=True)
+def network_command(process: subprocess.Popen[str], argv: Sequence[str]) -> list[str]:
+    """The same command, run in the network of the process."""
+    return ["nsenter", f"--target={process.pid}", "--net", "--", *argv]
+
+
+def in_network(process: subprocess.Popen[str], line: str) -> None:
+    """Runs a line in the network of the process."""
+    subprocess.run(network_command(process, line.split()), check=True)
 
 
 def _make_key(path: Path) -> None:
@@ -151,7 +175,18 @@ def _make_key(path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
 
 
-def _write_settings(folder: Path, key: Path, address: str) -> Path:
+def _write_all_settings(folders: Sequence[Path], key: Path) -> None:
+    _make_key(key)
+    known = ""
+    for number, folder in enumerate(folders, 1):
+        address = f"{PREFIX}.{number}"
+        _write_settings(folder, key, address)
+        known += f"{address} {(folder / 'ssh_host_ed25519_key.pub').read_text()}"
+    for folder in folders:
+        (folder / "known_hosts").write_text(known)
+
+
+def _write_settings(folder: Path, key: Path, address: str) -> None:
     """What lies in a host's /etc/ssh: its host key, its server's and its client's configuration, the user's key."""
     folder.mkdir(mode=0o755)
     _make_key(folder / "ssh_host_ed25519_key")
@@ -171,4 +206,3 @@ def _write_settings(folder: Path, key: Path, address: str) -> Path:
     client = {"IdentityFile": "/etc/ssh/id", "UserKnownHostsFile": "/etc/ssh/known_hosts", "IdentitiesOnly": "yes"}
     (folder / "sshd_config").write_text("".join(f"{key} {value}\n" for key, value in server.items()))
     (folder / "ssh_config").write_text("Host *\n" + "".join(f"  {key} {value}\n" for key, value in client.items()))
-    return folder
