@@ -3,9 +3,9 @@
 As the paper words it: of a repeated line or paragraph the second and later ones count; a run of n words ("n-gram") that
 occurs twice counts with all its occurrences, and a character in overlapping ones once (RedPajama-V2 reads it so too;
 datatrove counts only the repeats of 5- to 10-grams, as `count_first: false` does). Characters are those of words,
-without white space. Exact: no hashes.
-Price: 250 MB/s or more beside words and lines, and 13 x the text's bytes; runs of n words are looked for only where
-those of fewer words occur twice.
+without white space. Exact: where hashes are equal the words are compared.
+Price: 250 MB/s or more beside words and lines, and 7 to 11 x the text's bytes; runs of n words are looked for only
+where those of fewer words occur twice.
 """
 
 import numpy as np

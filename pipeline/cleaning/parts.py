@@ -97,8 +97,12 @@ class Parts:
     @cached_property
     def vocabulary(self) -> list[str]:
         """(vocabulary,): the different words, as they come."""
+        return self.different(None)
+
+    def different(self, most: int | None) -> list[str]:
+        """The first of the vocabulary, so many at most."""
         text, words = self.text, self.words
-        places = zip(words.starts.tolist(), words.lengths.tolist(), strict=True)
+        places = zip(words.starts[:most].tolist(), words.lengths[:most].tolist(), strict=True)
         return [text[start : start + length] for start, length in places]
 
     @property

@@ -2,7 +2,7 @@
 
 FineWeb: Penedo et al. 2024, section 3.6, with its thresholds, each of which belongs to the dropped side; the released
 code (datatrove) has 0.01 where the paper has 0.1 for duplicate lines. The others are no paper's.
-Price: over 100 MB/s each beside the words.
+Price: over 300 MB/s each beside the words.
 """
 
 import numpy as np

@@ -2,15 +2,18 @@
 
 English has a list of its own here: articles, pronouns, prepositions, conjunctions, auxiliaries, but none that menus and
 advertisements are made of (about, up, out, off, us, my, all, now). The list of stopwordsiso has 1,298 words for
-English, "buy", "best" and "free" among them, so that spam is full of them. Price: 20 MB/s.
+English, "buy", "best" and "free" among them, so that spam is full of them. Price: 75 MB/s in
+English, 135 in Chinese.
 """
 
 from functools import cache
 
 from pipeline.base.cleaning_sections import StopWordsConfig
 from pipeline.base.errors import UserError
+from pipeline.cleaning.characters import Classes, chosen
 from pipeline.cleaning.language import identify
-from pipeline.cleaning.parts import AROUND_WORDS, Parts
+from pipeline.cleaning.parts import Parts
+from pipeline.cleaning.word_list import WordList
 from pipeline.cleaning.words import has_unspaced
 
 _ENGLISH = """
@@ -59,23 +62,15 @@ class StopWords:
             return ""
         words = len(parts.words.ids)
         if _unspaced(language):
-            found = sum(map(parts.text.count, stop_words))
+            found = _occurrences(language, parts)
         else:
-            numbers = [number for number, word in enumerate(parts.vocabulary) if _is_one(word, stop_words)]
-            found = int(parts.words.counts[numbers].sum())
+            found = _word_list(language).count(parts)
         if found < config.min_count:
             return f"too few stop words: {found}"
         least = config.min_share
         if least is None:
             least = _MIN_SHARE_ENGLISH if language == "en" else _MIN_SHARE
         return f"too small a share of stop words: {found / words:.3g}" if words and found / words < least else ""
-
-
-def _is_one(word: str, stop_words: frozenset[str]) -> bool:
-    if word in stop_words:
-        return True
-    lower = word.lower().replace("’", "'")
-    return lower in stop_words or lower.strip(AROUND_WORDS) in stop_words
 
 
 @cache
@@ -101,3 +96,19 @@ def _counted(language: str) -> frozenset[str]:
     """Those of the list that can be counted."""
     words = _listed(language)
     return frozenset(word for word in words if len(word) == 1) if _unspaced(language) else words
+
+
+@cache
+def _word_list(language: str) -> WordList:
+    return WordList(sorted(_counted(language)))
+
+
+@cache
+def _letters(language: str) -> Classes:
+    return chosen(_counted(language))
+
+
+def _occurrences(language: str, parts: Parts) -> int:
+    from pipeline.cleaning.word_loops import count_chosen  # late: loads Numba
+
+    return int(count_chosen(parts.points, _letters(language)))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.base.compiled import compiled
-from pipeline.cleaning.characters import IS_LETTER, IS_SPACE, IS_UNSPACED, IS_WORD, KIND
+from pipeline.cleaning.characters import ASK, IS_LETTER, IS_SPACE, IS_UNSPACED, IS_WORD, KIND, PLAIN
 
 Array = NDArray[Any]
 
@@ -185,7 +185,7 @@ def _is_bare(points: Array, classes: Array, start: int, length: int) -> bool:
 
 @compiled
 def enter_words(points: Array, starts: Array, lengths: Array) -> Array:
-    """A table of those words, which are different, for find_words."""
+    """A table of those words, which are different, for count_folded."""
     size = _LEAST_ROOM
     while size < 2 * len(starts):
         size *= 2
@@ -200,25 +200,59 @@ def enter_words(points: Array, starts: Array, lengths: Array) -> Array:
 
 
 @compiled
-def find_words(points: Array, starts: Array, lengths: Array, listed: tuple[Any, ...]) -> Array:
-    """The numbers in the list of those words that are in it, as they come."""
+def _is_folded(
+    points: Array, start: int, length: int, fold: Array, others: Array, places: Array, sizes: Array, table: Array
+) -> bool:
+    """Whether the word that stands there is in the list when its characters are folded."""
+    key = _SPREAD
+    for place in range(start, start + length):
+        point = points[place]
+        key = (key ^ np.uint64(fold[point] if point < PLAIN else point)) * _SPREAD
+    key = ((key ^ (key >> _HIGH)) * _SPREAD) >> _HIGH
+    slot = np.int64(key) & (len(table) - 1)
+    while table[slot]:
+        number = np.int64(table[slot] & _LOW) - 1
+        if table[slot] >> _HIGH == key and sizes[number] == length:
+            step, other = 0, places[number]
+            while step < length:
+                point = points[start + step]
+                if (fold[point] if point < PLAIN else point) != others[other + step]:
+                    break
+                step += 1
+            if step == length:
+                return True
+        slot = (slot + 1) & (len(table) - 1)
+    return False
+
+
+@compiled
+def count_folded(
+    points: Array, words: tuple[Any, ...], fold: Array, around: Array, listed: tuple[Any, ...]
+) -> tuple[np.int64, Array]:
+    """How many of the words (starts, lengths, counts) are in the list when their characters are folded, or folded and
+    without what is around; and the numbers of the words about which Python must be asked."""
+    starts, lengths, counts = words
     others, places, sizes, table = listed
-    found = np.empty(len(starts), np.int64)
-    count, longest, mask = 0, 0, len(table) - 1
+    longest = 0
     for each in range(len(sizes)):
         longest = max(longest, sizes[each])
+    asked, asking, found = np.empty(len(starts), np.int64), 0, np.int64(0)
     for word in range(len(starts)):
-        start, length = starts[word], np.int64(lengths[word])
-        if length > longest:
+        start, end = starts[word], starts[word] + lengths[word]
+        place = start
+        while place < end and not (points[place] < PLAIN and fold[points[place]] == ASK):
+            place += 1
+        if place < end:
+            asked[asking] = word
+            asking += 1
             continue
-        key = _hash(points, start, start + length)
-        slot = np.int64(key) & mask
-        while table[slot]:
-            if table[slot] >> _HIGH == key:
-                number = np.int64(table[slot] & _LOW) - 1
-                if sizes[number] == length and _same(others, places[number], points, start, length):
-                    found[count] = number
-                    count += 1
-                    break
-            slot = (slot + 1) & mask
-    return found[:count]
+        if end - start <= longest and _is_folded(points, start, end - start, fold, others, places, sizes, table):
+            found += counts[word]
+            continue
+        while start < end and around[points[start]]:
+            start += 1
+        while end > start and around[points[end - 1]]:
+            end -= 1
+        if 0 < end - start <= longest and end - start < lengths[word]:
+            found += counts[word] * _is_folded(points, start, end - start, fold, others, places, sizes, table)
+    return found, asked[:asking]

@@ -3,12 +3,16 @@
 from typing import Any
 
 import pytest
+import stopwordsiso
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.base.cleaning_sections import LanguageConfig, StopWordsConfig
 from pipeline.base.errors import UserError
 from pipeline.cleaning.language import Language
 from pipeline.cleaning.parts import Parts
 from pipeline.cleaning.stop_words import StopWords
+from tests.pipeline.cleaning.plain import words_of
 
 
 def stop_words(text: str, **keys: Any) -> str:
@@ -81,3 +85,25 @@ def test_the_language_is_identified_once() -> None:
     assert found[0] == "en"
     parts.identified = ("de", 1.0)
     assert StopWords(StopWordsConfig(language="auto")).fault(parts)
+
+
+AROUND = ".,;:!?()[]{}\"'“”‘’«»„…-–—¿¡*_"
+WORDS = {code: sorted(stopwordsiso.stopwords(code)) for code in ("fr", "el", "tr", "uk", "ja", "zh")}
+
+
+@pytest.mark.parametrize("language", WORDS)
+@given(data=st.data())
+def test_counts_against_plain_python(language: str, data: st.DataObject) -> None:
+    listed = {word.lower() for word in WORDS[language] if any(map(str.isalpha, word))}
+    forms = st.sampled_from([str, str.upper, str.title, lambda word: word.replace("'", "’")])
+    word = st.builds(
+        lambda form, word: form(word), forms, st.sampled_from(WORDS[language]) | st.text("aİΣςσ’'ıé", max_size=4)
+    )
+    around = st.text(AROUND, max_size=2)
+    text = " ".join(data.draw(st.lists(st.builds("{}{}{}".format, around, word, around), max_size=12)))
+    if language in ("ja", "zh"):
+        expected = sum(character in listed for character in text)
+    else:
+        lowered = [(word, word.lower().replace("’", "'")) for word in words_of(text)]
+        expected = sum(not listed.isdisjoint({word, lower, lower.strip(AROUND)}) for word, lower in lowered)
+    assert stop_words(text, language=language, min_count=999) == f"too few stop words: {expected}"
