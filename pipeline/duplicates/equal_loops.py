@@ -1,6 +1,7 @@
 """Which rows are equal, found by a table of hashes instead of sorting: many times as fast, of keys that are hashes.
 
-Imported late, as pipeline.base.compiled says. Price: 24 bytes a row for a moment; keys that are no hashes make it slow.
+Imported late, as pipeline.base.compiled says. Price: up to 40 bytes a row for a moment; keys that are no
+hashes make it slow.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from pipeline.base.compiled import compiled
 
 def first_equal(high: Any, low: Any) -> Any:
     """Of each row the first one with the same two values (rows,). high, low: the halves of a hash (uint64)."""
-    table = np.full(1 << (2 * len(high)).bit_length(), -1, np.int64)
+    table = np.full(1 << (2 * len(high)).bit_length(), -1, np.int32)
     return _first_equal(np.ascontiguousarray(high), np.ascontiguousarray(low), table)
 
 

