@@ -9,9 +9,12 @@ import os
 import socket
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from pipeline.base.errors import EXIT_PREEMPTED, Preempted, UserError
+from pipeline.base.signals import heard
 
 DESCRIPTIONS = {
     "preprocess": "Corpus to tokenizer and tar shards, on Ray (a local one starts by itself).",
@@ -51,29 +54,37 @@ def main(stage: str, argv: list[str] | None = None) -> int:
     """Runs a stage; returns the exit code. A UserError is one message, never a traceback: rank 0's if it has it too."""
     arguments = parser(stage).parse_intermixed_args(argv)
     rank = int(os.environ.get("RANK", "0"))
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a peer's end is told by us, in one sentence
+    # A signal that comes while torch is imported is acted on as soon as the stage runs.
+    heard_early = stage == "pretrain" and not arguments.dry_run and current_thread() is main_thread()
     try:
-        from pipeline.base.config import load_config
-
-        config = load_config(arguments.config, arguments.settings)
-        module = importlib.import_module(f"pipeline.stages.{stage}")
-        options = {"fresh": arguments.fresh} if stage == "preprocess" else {}
-        if arguments.dry_run:
-            if rank == 0:
-                print_plan(stage, module.plan(config, **options))
-            return 0
-        module.run(config, **options)
-        return 0
+        with heard() if heard_early else nullcontext():
+            return _run(stage, arguments, rank)
     except UserError as error:
         if rank == 0 or _only_met_here(error):
             print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
         return EXIT_USER
     except Preempted as error:
-        if rank == 0:
-            print(f"{stage}: {error}", file=sys.stderr, flush=True)
+        if error.told or (error.told is None and rank == 0):
+            print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; the same command goes on from what is complete.", file=sys.stderr, flush=True)
         return 130
+
+
+def _run(stage: str, arguments: argparse.Namespace, rank: int) -> int:
+    from pipeline.base.config import load_config
+
+    config = load_config(arguments.config, arguments.settings)
+    module = importlib.import_module(f"pipeline.stages.{stage}")
+    options = {"fresh": arguments.fresh} if stage == "preprocess" else {}
+    if arguments.dry_run:
+        if rank == 0:
+            print_plan(stage, module.plan(config, **options))
+        return 0
+    module.run(config, **options)
+    return 0
 
 
 def _only_met_here(error: UserError) -> bool:

@@ -18,6 +18,13 @@ class Damaged(UserError):
 class Preempted(Exception):
     """The run was asked to stop and its state is saved; the same command goes on. Exit code 75."""
 
+    told: bool | None = None
+    """Whether this process tells it; None: rank 0 does, for all."""
+
+
+class PeersLost(Preempted):
+    """Other ranks are gone, so this one cannot go on. What the newest checkpoint holds is safe. Exit code 75."""
+
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says, without the rest of its page; its kind where it says nothing."""

@@ -1,5 +1,6 @@
 """Files that are whole or absent: write aside, fsync, rename. A full disk is the user's message, not a traceback."""
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -9,7 +10,9 @@ import re
 import secrets
 import shutil
 import socket
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePath
@@ -28,6 +31,7 @@ CHUNK = 1 << 20
 _MESSAGES = {
     errno.ENOSPC: "no space left on the device",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than the file system or this process's limit allows",
     errno.EROFS: "the file system is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
@@ -200,7 +204,7 @@ def read_json(path: "Location") -> Any:
         raise UserError(f"{path} does not exist.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Mend the path or the access to it.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and run its stage again.") from None
 
 
@@ -209,23 +213,61 @@ def write_json(path: "Location", value: Any, indent: int | None = 2) -> None:
     write_atomic(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
 
 
+class FolderLock:
+    """A folder that this process holds."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._say("")
+
+    def stopping(self) -> None:
+        """Tells whoever finds the folder held that it will soon be free. Any thread may call it."""
+        self._say(STOPPING)
+
+    def _say(self, more: str) -> None:
+        text = f"process {os.getpid()} on {socket.gethostname()}{more}\n".encode()
+        with contextlib.suppress(OSError):  # a full disk: it is held all the same
+            os.pwrite(self._descriptor, text, 0)
+            os.ftruncate(self._descriptor, len(text))
+
+
+STOPPING = ", which is stopping"
+STOPPING_SECONDS = 60.0
+"""How long a holder that is stopping is waited for: what a last save may take."""
+
+
 @contextmanager
-def lock_folder(path: Path) -> Iterator[None]:
-    """Holds the folder for this process; UserError when another one has it. Freed by the kernel at any death."""
+def lock_folder(path: Path, patience: float = 0.0) -> Iterator[FolderLock]:
+    """Holds the folder for this process; UserError when another one has it. Freed by the kernel at any death.
+
+    patience: seconds to wait for the holder; one that says that it is stopping is always waited for.
+    """
     path = Path(path)
     with told_plainly(path):
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
+        _wait_for_lock(descriptor, path, patience)
+        yield FolderLock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, path: Path, patience: float) -> None:
+    began, told = time.monotonic(), False
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError:
-            owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+            pass
+        owner = os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another process"
+        waits = max(patience, STOPPING_SECONDS if owner.endswith(STOPPING) else 0.0)
+        if time.monotonic() - began >= waits:
             raise UserError(
                 f"the run folder {path} is in use by {owner}. Wait for it, stop it, or set another run_dir."
             ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
-        yield
-    finally:
-        os.close(descriptor)
+        if not told:
+            told = True
+            print(f"{path} is in use by {owner}: waiting up to {waits:.0f} s for it", file=sys.stderr, flush=True)
+        time.sleep(0.2)

@@ -7,6 +7,8 @@ from pydantic import AfterValidator, Field
 
 from pipeline.base.section import Decay, LocalPlace, Place, Positive, Rate, Section
 
+Seconds = Annotated[float, Field(gt=0, le=1e6)]
+
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 """Kinds of tracking store that MLflow's client takes."""
 
@@ -111,6 +113,12 @@ class TrainConfig(Section):
     """Checkpoints kept."""
     max_skipped: Annotated[int, Field(ge=0)] = 100
     """Updates that may be left out in a row because the loss or a gradient was not finite; the next ends the run."""
+    stop_seconds: Seconds = 25.0
+    """What a stop may take, from the signal to the end: then the process ends with the last good checkpoint."""
+    hang_timeout: Seconds = 600.0
+    """Longest time in which nothing moves: then all ranks write their threads' stacks and end, to be started again."""
+    peer_timeout: Seconds = 15.0
+    """How long another rank may be silent, its host cut off: then this one ends, to be started again."""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """CPU threads a rank, at most 1024; by default the cores divided by the ranks of this host."""
 

@@ -20,7 +20,9 @@ from pipeline.training.continued import resolve_init
 from pipeline.training.distributed import launched_world, start_ranks
 from pipeline.training.engine import Engine
 from pipeline.training.engine_config import deepspeed_config, zero_stage
+from pipeline.training.evaluate_job import owes_evaluation
 from pipeline.training.initial import announce, initial_objective, is_continued
+from pipeline.training.launcher import ELASTIC
 from pipeline.training.loop import train
 from pipeline.training.metrics_file import cut_metrics
 from pipeline.training.origin import Origin, find_origin, training_stream, verify_data
@@ -29,6 +31,10 @@ from pipeline.training.ranks import Ranks
 from pipeline.training.resume import check_same_data, check_unchanged, find_resume_point, load_into
 from pipeline.training.run import Run
 from pipeline.training.schedule import odd_warmup
+from pipeline.training.watchdog import watchdog_of
+
+ELASTIC_SECONDS = 60.0
+"""Under an elastic launcher: how long the run's folder is waited for. A host that was cut off may still hold it."""
 
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
@@ -42,20 +48,27 @@ def run(config: RunConfig) -> None:
     deepspeed_config(config, launched_world())
     if os.environ.get("RANK", "0") == "0":
         find_origin(config)  # the likeliest mistakes, told before DeepSpeed's import
-    ranks = start_ranks(config.train.threads)
-    with ExitStack() as stack:
-        _pretrain(config, ranks, stack)
+    with watchdog_of(config).watching() as watch, ExitStack() as stack:
+        if watch.rank == 0:  # held before the ranks meet: a second run is refused at once, and one that ends waited for
+            patience = ELASTIC_SECONDS if ELASTIC in os.environ else 0.0
+            lock = stack.enter_context(lock_folder(RunFolder.of(config).path, patience))
+            watch.on_stop.append(lock.stopping)
+        watch.start("the start: meets the other ranks")
+        ranks = start_ranks(config.train.threads, watch)
+        with ranks.told():
+            _pretrain(config, ranks)
 
 
-def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
+def _pretrain(config: RunConfig, ranks: Ranks) -> None:
     folder, cache = RunFolder.of(config), open_cache(config.data)
-    with ranks.together():
-        if ranks.rank == 0:
-            stack.enter_context(lock_folder(folder.path))
     with ranks.together():
         setup_logging(folder, ranks.rank)
         origin = find_origin(config)
+    ranks.stop_if_asked()
+    ranks.watch.start("the start: checks the data")
     verify_data(origin, ranks)
+    ranks.stop_if_asked()
+    ranks.watch.start("the start: reads the checkpoint")
     checkpoint = find_resume_point(folder, ranks, cache)
     state = TrainState()
     if checkpoint is not None:
@@ -63,7 +76,7 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
             state, _ = read_state(checkpoint)
             check_same_data(checkpoint, read_json(checkpoint / "manifest.json"), origin)
             check_unchanged(checkpoint, config, state)
-    if state.step >= config.train.steps:
+    if state.step >= config.train.steps and not owes_evaluation(folder, state, ranks):
         get_logger().info(f"pretrain: {state.step} steps are done already: {checkpoint}")
         return
     with ranks.together():
@@ -71,10 +84,12 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
             write_atomic(folder.config, dump_config(config))
             cut_metrics(folder.metrics, state.step)
         stream = training_stream(config, origin)
+    ranks.watch.start("the start: makes the networks and reads the weights")
     engine = Engine(config, origin.vocab_size, ranks, _first_weights(config, folder, origin, ranks, checkpoint))
     if checkpoint is not None:
         state = load_into(engine, checkpoint)
         cache.release_at(checkpoint)
+    ranks.stop_if_asked()
     _announce(engine, state, checkpoint)
     if odd := odd_warmup(config):
         get_logger().warning(odd)
@@ -82,11 +97,13 @@ def _pretrain(config: RunConfig, ranks: Ranks, stack: ExitStack) -> None:
         with start_run(config, "pretrain", folder, _parents(origin), active=ranks.rank == 0) as tracker:
             tracker.tags({"ranks": str(ranks.world), "zero_stage": str(zero_stage(config))})
             tracker.artifact(folder.config)
-            state = train(Run(config, folder, origin, engine, stream, tracker), state)
-    except (Preempted, UserError):
-        ranks.barrier()  # raised on all ranks; the first to exit makes the launcher end the others
+            ranks.watch.last_words.append(lambda: tracker.status("KILLED"))
+            with ranks.told():  # here already: MLflow is told that the run was stopped, not that it failed
+                state = train(Run(config, folder, origin, engine, stream, tracker), state)
+    except (Preempted, UserError) as error:
+        ranks.leave(str(error))
         raise
-    ranks.barrier()
+    ranks.leave()
     get_logger().info(
         f"pretrain: done, {state.step} steps. Metrics in {folder.metrics}, checkpoints in {folder.checkpoints}."
     )

@@ -54,6 +54,8 @@ class TrainState:
     skipped_in_a_row: int = 0
     """The last ones of these."""
 
+    evaluation_owed: bool = False
+    """The evaluation due at this step was given up for a stop: it is made before the next step."""
     batches_passed: int = 0
     """Global batches of the stream that were passed over after a loss spike."""
 

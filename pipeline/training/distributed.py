@@ -14,14 +14,19 @@ from datetime import timedelta
 import torch
 from torch.distributed.rendezvous import rendezvous
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import PeersLost, UserError
+from pipeline.training.launcher import ELASTIC
 from pipeline.training.ranks import Ranks
+from pipeline.training.watchdog import Watchdog
 
 SIOCGIFADDR = 0x8915  # Linux: the address of an interface
 
 
-def start_ranks(threads: int | None) -> Ranks:
-    """Joins the process group that the launcher's environment describes, or makes one of a single process."""
+def start_ranks(threads: int | None, watch: Watchdog | None = None) -> Ranks:
+    """Joins the process group that the launcher's environment describes, or makes one of a single process.
+
+    watch: one that is watching, so that the ranks notice each other's end.
+    """
     _complete_environment()
     torch.set_num_threads(thread_count(threads))
     import deepspeed
@@ -44,7 +49,11 @@ def start_ranks(threads: int | None) -> Ranks:
         meet(backend)
         deepspeed.init_distributed(dist_backend=backend, auto_mpi_discovery=False, verbose=False)
         atexit.register(_leave)
-    return Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+    ranks = Ranks(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device, watch)
+    if watch is not None:
+        with ranks.told():
+            ranks.join_heartbeats()
+    return ranks
 
 
 def launched_world() -> int:
@@ -124,6 +133,13 @@ def meet(backend: str) -> None:
                 f"port {port} of {address}, where the ranks meet, is in use (by another run?). Start with another one: "
                 f"deepspeed --master_port {int(port) + 1} ..."
             ) from error
+        if ELASTIC in os.environ:  # a host has gone while the ranks were starting
+            gone = PeersLost(
+                f"not all {world} ranks came together at {address}:{port} within {seconds} s; the launcher starts them "
+                "again on the hosts that are left."
+            )
+            gone.told = rank == 0
+            raise gone from error
         missing = UserError(
             f"not all {world} ranks came together at {address}:{port} within {seconds} s: a host is down, unreachable "
             "or behind a firewall, or a rank has failed. On the machine that starts the job, run "

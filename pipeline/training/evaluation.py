@@ -3,6 +3,7 @@
 The rows and their masks are the same at every evaluation and on any number of ranks.
 """
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,14 @@ from pipeline.stream.order import share
 from pipeline.training.ranks import Ranks
 from pipeline.training.step import add, to_batch
 
+ASKED_EVERY = 4
+"""Micro-batches between two questions whether any rank was asked to stop."""
 FREQUENCY_SEQUENCES = 4096
 """Sequences of the training split whose pieces are counted for the baselines."""
+
+
+class Abandoned(Exception):
+    """The evaluation was given up, on all ranks, because one was asked to stop."""
 
 
 def validation_stream(config: RunConfig, data: Path) -> TokenStream | None:
@@ -44,16 +51,25 @@ def evaluate_objective(
     """Objective.metrics over the first `sequences` sequences (or all there are). Collective.
 
     objective: in eval mode, on ranks.device; frequency (vocab,): see `piece_frequency`. Names carry no "eval/" yet.
+    Raises Abandoned on all ranks, soon, once any was asked to stop.
     """
-    mine = np.asarray(share(min(sequences, stream.sequences), ranks.rank, ranks.world), np.int64)
-    weight = float(len(mine) > 0)
-    if not weight:
-        mine = np.zeros(1, np.int64)  # a rank without rows still names the sums that all ranks add up
+    sequences = min(sequences, stream.sequences)
+    mine = np.asarray(share(sequences, ranks.rank, ranks.world), np.int64)
+    count = -(-len(share(sequences, 0, ranks.world)) // micro_batch)  # the same on every rank: the first has the most
     sums: dict[str, Tensor] = {}
-    with torch.no_grad(), ranks.together():
-        for start in range(0, len(mine), micro_batch):
-            batch = to_batch(stream.rows(mine[start : start + micro_batch])).to(ranks.device)
-            sums = add(sums, objective.evaluate(batch, frequency), weight)
+    place = ranks.watch.place
+    with torch.no_grad():
+        for part in range(count):
+            ranks.watch.beat(f"{place}, part {part + 1} of {count}")
+            if part % ASKED_EVERY == 0 and ranks.agreed_to_stop():
+                raise Abandoned
+            rows = mine[part * micro_batch : (part + 1) * micro_batch]
+            weight = float(len(rows) > 0)  # a rank without rows still names the sums that all ranks add up
+            found = ranks.attempt(partial(stream.rows, rows if weight else np.zeros(1, np.int64)))
+            if found is not None:  # else all ranks are told by the next `agreed_to_stop`
+                sums = add(sums, objective.evaluate(to_batch(found).to(ranks.device), frequency), weight)
+        if ranks.agreed_to_stop():
+            raise Abandoned
     return objective.metrics(ranks.sum(sums), training=False)
 
 

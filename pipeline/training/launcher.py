@@ -1,28 +1,65 @@
-"""Notices that the deepspeed launcher is gone, so that ranks do not train on as orphans.
+"""Notices that the launcher is gone, so that ranks do not train on as orphans.
 
-`deepspeed` starts a process a host (deepspeed.launcher.launch), which starts the ranks. On one host no signal
-is handed on to them, and after its death they would keep the machine and the run's folder. Only that launcher is
-watched: under others, and under none, the processes above may come and go. Linux only; elsewhere nothing is noticed.
+`deepspeed` starts a process a host (deepspeed.launcher.launch), which starts the ranks; torch's elastic agent starts
+them itself. After the launcher's death nobody would end the ranks, and they would keep the machine and the run's
+folder. Under other launchers, and under none, the processes above may come and go. Linux only; elsewhere nothing is
+noticed. Price: a few microseconds a look.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 LAUNCHER = b"deepspeed.launcher.launch"
+DEEPSPEEDS, ELASTIC = "CROSS_SIZE", "TORCHELASTIC_RUN_ID"
+"""What either sets in the ranks' environment."""
 
 
 class LauncherWatch:
-    """Remembers the two processes above this one at its start."""
+    """Remembers the processes that started this one: deepspeed's launcher and what started that, or the agent."""
 
-    def __init__(self) -> None:
-        self.parent = os.getppid()
-        self.grandparent = _parent_of(self.parent) if LAUNCHER in _command_of(self.parent) else None
+    def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
+        self.orphan = False
+        watched: list[int] = []
+        if LAUNCHER in _command_of(os.getppid()):
+            watched = [process for process in (os.getppid(), parent_of(os.getppid())) if process]
+        elif ELASTIC in environment:
+            watched = [os.getppid()]
+        elif DEEPSPEEDS in environment:  # it may have ended while this process was starting
+            self.orphan = not any(LAUNCHER in _command_of(process) for process in _ancestors())
+        self.watched = [(process, birth_of(process)) for process in watched]
 
     def gone(self) -> bool:
-        """Whether one of them has ended since. A few microseconds."""
-        if self.grandparent is None:
-            return False
-        return os.getppid() != self.parent or _parent_of(self.parent) != self.grandparent
+        """Whether one of them has ended."""
+        return self.orphan or any(birth is None or birth_of(process) != birth for process, birth in self.watched)
+
+
+def birth_of(process: int) -> int | None:
+    """When a process started, in the kernel's ticks: the same number at another time is another process. None: gone."""
+    status = _status_of(process)
+    return None if status is None or status[0] in "ZX" else int(status[19])
+
+
+def parent_of(process: int) -> int | None:
+    """The process that started it, or that has inherited it; None where there is none."""
+    status = _status_of(process)
+    return None if status is None else int(status[1])
+
+
+def _ancestors() -> list[int]:
+    found = [os.getppid()]
+    while (above := parent_of(found[-1])) is not None and above > 0:
+        found.append(above)
+    return found
+
+
+def _status_of(process: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the state on."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    return status.rpartition(")")[2].split()  # the name before may hold blanks and brackets
 
 
 def _command_of(process: int) -> bytes:
@@ -30,11 +67,3 @@ def _command_of(process: int) -> bytes:
         return Path(f"/proc/{process}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def _parent_of(process: int) -> int | None:
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return None
-    return int(status.rpartition(")")[2].split()[1])  # the name before may hold blanks and brackets

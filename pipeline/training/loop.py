@@ -7,6 +7,7 @@ from pipeline.base.progress import Progress
 from pipeline.stream.loader import Prefetcher
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.evaluate_job import Evaluate
+from pipeline.training.evaluation import Abandoned
 from pipeline.training.guard import Guard
 from pipeline.training.jobs import Job, Log
 from pipeline.training.run import Run
@@ -19,7 +20,6 @@ def train(run: Run, state: TrainState) -> TrainState:
     train, ranks = run.config.train, run.ranks
     stream, first = run.stream, state.step
     with (
-        ranks.stopped_by_signals(),
         Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, state.position) as batches,
         Progress(train.steps, "steps", "pretrain", start=first, active=ranks.rank == 0) as progress,
     ):
@@ -27,17 +27,26 @@ def train(run: Run, state: TrainState) -> TrainState:
         jobs: tuple[Job, ...] = (log, evaluate, save)
         guard = Guard(run, save)
         result: StepResult | None = None
+        state = evaluate.make_up(state)
         while state.step < train.steps:
+            step = f"step {state.step + 1:,}"
+            ranks.watch.beat(f"{step}: waits for data")
             rows = ranks.attempt(batches.next)
+            ranks.watch.beat(f"{step}: agrees with the other ranks")
             if ranks.agreed_to_stop() or rows is None:
                 raise stopped(state, result, save)
+            ranks.watch.beat(f"{step}: forward, backward, update")
             result = train_step(run.engine, rows, state)  # one global batch
             state = advance(run, state, result)
             guard.look(state, result)
             run.speed.steps += 1
-            for job in jobs:
-                if job.due(state.step):  # the same on every rank
-                    job.run(state, result)
+            try:
+                for job in jobs:
+                    if job.due(state.step):  # the same on every rank
+                        ranks.watch.start(f"{step}: {type(job).__name__.lower()}")
+                        job.run(state, result)
+            except Abandoned:
+                raise stopped(replace(state, evaluation_owed=True), result, save) from None
             progress.advance(1, **log.figures)
     return state
 
@@ -58,6 +67,6 @@ def advance(run: Run, state: TrainState, result: StepResult) -> TrainState:
 
 def stopped(state: TrainState, result: StepResult | None, save: Save) -> Preempted:
     """Saves what is not saved yet; the exception that ends the stage."""
-    if result is not None and not save.due(state.step):
+    if result is not None and (state.evaluation_owed or not save.due(state.step)):
         save.run(state, result)
     return Preempted(f"stopped; the same command goes on from step {state.step}.")

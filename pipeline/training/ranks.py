@@ -4,33 +4,36 @@ Tensors on the accelerator are summed by its own backend; decisions (stop, error
 asking does not wait for the accelerator.
 """
 
-import signal
+import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.base.errors import UserError
-from pipeline.base.signals import caught
-from pipeline.training.launcher import LauncherWatch
+from pipeline.base.errors import Preempted, UserError
+from pipeline.training.peers import Member, is_peer_error, meet_peers
+from pipeline.training.watchdog import Watchdog
 
 T = TypeVar("T")
 STOPPING, FAILED = 1, 2
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+THREAD_PATIENCE = timedelta(minutes=10)
+"""Most that a background thread waits for its peers: ranks write to one disk at very different speeds."""
 
 
 class Ranks:
-    """This process among the others. All but `attempt` and signals are collectives: every rank calls them alike."""
+    """This process among the others. All but `attempt` and `told` are collectives: every rank calls them alike."""
 
-    def __init__(self, rank: int = 0, world: int = 1, device: torch.device | None = None) -> None:
+    def __init__(
+        self, rank: int = 0, world: int = 1, device: torch.device | None = None, watch: Watchdog | None = None
+    ) -> None:
         self.rank, self.world = rank, world
         self.device = device or torch.device("cpu")
-        self.stopping = False
-        self._launcher = LauncherWatch()
+        self.watch = watch or Watchdog()
         self._failure: UserError | None = None
         self._host = None
         if world > 1 and dist.get_backend() != "gloo":
@@ -47,12 +50,16 @@ class Ranks:
         return {key: part.view_as(value) for (key, value), part in zip(wide.items(), parts, strict=True)}
 
     def from_first(self, value: Any) -> Any:
-        """Rank 0's value (plain Python), on every rank."""
+        """Rank 0's value (of JSON), on every rank."""
         if self.world == 1:
             return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._host)
-        return box[0]
+        text = _as_tensor(value if self.rank == 0 else None)
+        size = torch.tensor([len(text)])
+        dist.broadcast(size, src=0, group=self._host)
+        if self.rank:
+            text = torch.zeros(int(size), dtype=torch.uint8)
+        dist.broadcast(text, src=0, group=self._host)
+        return _from_tensor(text)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -79,7 +86,7 @@ class Ranks:
 
     def agreed_to_stop(self) -> bool:
         """Whether any rank was asked to stop, or lost its launcher. Raises any rank's UserError of an `attempt`."""
-        news = FAILED if self._failure else STOPPING if self.stopping or self._launcher.gone() else 0
+        news = FAILED if self._failure else STOPPING if self.watch.stop_asked else 0
         if self.world > 1:
             worst = torch.tensor([news])
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=self._host)
@@ -88,28 +95,73 @@ class Ranks:
             with self.together():
                 if self._failure is not None:
                     raise self._failure
+        if news == STOPPING:
+            self.watch.ask_to_stop("another rank was asked to stop")
         return news == STOPPING
 
+    def stop_if_asked(self) -> None:
+        """Raises Preempted on all ranks when any was asked to stop; for the parts before the first step."""
+        if self.agreed_to_stop():
+            raise Preempted("stopped before the first step; the same command begins again.")
+
+    def least(self, number: int) -> int:
+        """The smallest of the ranks' numbers."""
+        if self.world == 1:
+            return number
+        smallest = torch.tensor([number])
+        dist.all_reduce(smallest, op=dist.ReduceOp.MIN, group=self._host)
+        return int(smallest.item())
+
+    def group_for_a_thread(self) -> Any:
+        """A gloo group of its own: what one thread and the loop say to each other's peers must never mix."""
+        return dist.new_group(backend="gloo", timeout=THREAD_PATIENCE) if self.world > 1 else None
+
     def barrier(self) -> None:
-        """Waits for all."""
-        if self.world > 1:
+        """Waits for all; for none once some are gone."""
+        if self.world > 1 and self.watch.lost is None:
             dist.barrier(group=self._host)
 
-    def stop(self, number: int, frame: FrameType | None) -> None:
-        """Signal handler: asks all ranks to stop after the step at hand. A second Ctrl-C ends this process at once."""
-        self.stopping = True
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+    def leave(self, text: str = "") -> None:
+        """Waits for all before this rank ends: the first to exit makes the launcher end the others."""
+        self.watch.leave(text)
+        self.barrier()
+
+    def join_heartbeats(self) -> None:
+        """From now on a rank that is gone or silent ends the others too, in words."""
+        if self.world == 1:
+            return
+        members = [Member(*json.loads(text or "")) for text in self._gather(json.dumps(Member.own()))]
+        token = self.from_first(secrets.token_hex(8))
+        peers = meet_peers(self.rank, members, token, self.watch.limits.peer)
+        self.barrier()  # now all have beaten once
+        self.watch.peers = peers
 
     @contextmanager
-    def stopped_by_signals(self) -> Iterator[None]:
-        """While it holds, SIGTERM, SIGINT and SIGUSR1 ask for a stop. Main thread only."""
-        with caught(STOP_SIGNALS, self.stop):
+    def told(self) -> Iterator[None]:
+        """Turns what collectives raise when a rank is gone into one sentence: who, since when, and what to do."""
+        try:
             yield
+        except Exception as error:
+            if self.world == 1 or self.watch.lost is not None or not is_peer_error(error):
+                raise
+            raise self.watch.lose(error) from None
 
     def _gather(self, value: str | None) -> list[str | None]:
         if self.world == 1:
             return [value]
-        box: list[str | None] = [None] * self.world
-        dist.all_gather_object(box, value, group=self._host)
-        return box
+        text = _as_tensor(value)
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
+        dist.all_gather(sizes, torch.tensor([len(text)]), group=self._host)
+        longest = max(int(size) for size in sizes)
+        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
+        dist.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))), group=self._host)
+        return [_from_tensor(text[: int(size)]) for text, size in zip(texts, sizes, strict=True)]
+
+
+def _as_tensor(value: Any) -> Tensor:
+    """JSON, never pickle: what a peer sends can run nothing here."""
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _from_tensor(text: Tensor) -> Any:
+    return json.loads(text.numpy().tobytes())
