@@ -110,7 +110,11 @@ class TrainConfig(Section):
     save_every: Positive = 10_000
     """Steps between checkpoints."""
     keep_last: Positive = 3
-    """Checkpoints kept."""
+    """Newest checkpoints kept."""
+    keep_every: Positive | None = None
+    """Checkpoints of steps that are multiples of it are kept for good."""
+    keep_best: Annotated[str, Field(pattern="^eval/.")] | None = None
+    """Metric of the evaluations by which the best checkpoint is saved and kept too: eval/loss, or another one."""
     max_skipped: Annotated[int, Field(ge=0)] = 100
     """Updates that may be left out in a row because the loss or a gradient was not finite; the next ends the run."""
     stop_seconds: Seconds = 25.0

@@ -1,18 +1,18 @@
 """A checkpoint's folder: fp32 weights and both moments by parameter name, in safetensors; for any ranks and ZeRO stage.
 
-    step-00000120/  weights.safetensors exp_avg.safetensors exp_avg_sq.safetensors state.json config.yaml
-                    tokenizer/tokenizer.model (or .json) manifest.json (digests of the others; written last)
+    step-00000120/  weights.safetensors exp_avg.safetensors exp_avg_sq.safetensors state.json config.yaml config.json
+                    tokenizer/tokenizer.model (or .json) manifest.json (digests of the others and of itself; last)
 
 Written aside, fsynced and renamed, and `latest` moves after that: a kill at any moment leaves the one before. In a
-store manifest.json is uploaded last; what is read there is copied to this machine first (`stream.cache`). Price: each
-of the three files passes through the memory of rank 0 as a whole (ELECTRA-large: 1.3 GB).
+store manifest.json is uploaded last; what is read there is copied to this machine first (`stream.cache`). Price: every
+rank that goes on reads the three files whole. docs/checkpoints.md has the format for other readers.
 """
 
 import hashlib
 import json
+import math
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,19 +23,28 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from pipeline.base.config import RunConfig, config_from_dict
-from pipeline.base.errors import Damaged, UserError
-from pipeline.base.files import read_json, remove_tree, sha256_file, write_atomic, write_json
+from pipeline.base.errors import Damaged, UserError, first_line
+from pipeline.base.files import read_json, sha256_file, write_atomic, write_json
 from pipeline.base.log import get_logger
+from pipeline.base.names import file_inside
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.sections import DataConfig
-from pipeline.base.storage import Location, facts_of, is_remote, reading, upload, writing
+from pipeline.base.storage import Location, facts_of, reading, upload, writing
+from pipeline.base.yaml_file import parse_yaml
 from pipeline.stream.cache import Cache, Remote, RemoteFile, open_cache
 from pipeline.training.optimizer import MOMENTS
 
 WEIGHTS = "weights"
 TENSORS = (WEIGHTS, *MOMENTS)
 """Kinds of tensors, a file each."""
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
+"""Text files beside the checkpoints, each with the name of one."""
+_BEFORE_DIGESTS = {
+    *("files", "step", "vocab_size", "tokenizer_sha256", "data_manifest_sha256", "mlflow_run_id", "corpora")
+}
+"""Keys of manifests that had no digest of their own yet: one with others has lost it."""
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError)
+"""What a made-up or damaged JSON file leads to."""
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -53,6 +62,8 @@ class TrainState:
     """Batches whose update was left out because the gradient was not finite; the schedule does not count them."""
     skipped_in_a_row: int = 0
     """The last ones of these."""
+    save_failures: int = 0
+    """Checkpoints that could not be written."""
 
     evaluation_owed: bool = False
     """The evaluation due at this step was given up for a stop: it is made before the next step."""
@@ -75,6 +86,12 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(name: str) -> int | None:
+    """The step of a folder of that name; None where it is no checkpoint's."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 def list_checkpoints(folder: RunFolder) -> list[Path]:
     """Folders named as checkpoints, newest first, whole or not."""
     with reading(folder.checkpoints):
@@ -90,10 +107,15 @@ def is_marked(path: Location) -> bool:
         return (path / "manifest.json").is_file()
 
 
-def verify_checkpoint(path: Location) -> None:
-    """Existence, size and sha256 of every file; of one in a store no sha256. Damaged names the first that differs."""
+def verify_checkpoint(path: Location, names: Sequence[str] | None = None) -> None:
+    """Existence, size and sha256 of every file, or of those named; of one in a store no sha256.
+
+    Damaged names the first that differs.
+    """
     for file in _listed(path):
-        place = path / file.name
+        if names is not None and file.name not in names:
+            continue
+        place = file_inside(path, file.name)
         with reading(place):
             if not place.is_file():
                 raise Damaged(f"checkpoint file {place} is missing.")
@@ -129,7 +151,13 @@ def newest_whole(folder: RunFolder, cache: Cache | None = None, kinds: Sequence[
 def find_checkpoint(
     folder: RunFolder, name: str = LATEST, cache: Cache | None = None, kinds: Sequence[str] = TENSORS
 ) -> Path:
-    """A verified checkpoint by name, or the newest whole one; see `newest_whole`. UserError when there is none."""
+    """A verified checkpoint by name, the newest whole one, or the best; see `newest_whole`. UserError for none."""
+    if name == BEST:
+        name = read_pointer(folder, BEST) or ""
+        if not name:
+            raise UserError(
+                f"{folder.checkpoints} names no best checkpoint: pretrain with train.keep_best, or set latest."
+            )
     if name != LATEST:
         path = folder.checkpoints / name
         if path.name not in (known := [path.name for path in list_checkpoints(folder)]):
@@ -163,22 +191,41 @@ def local_checkpoint(path: Location, cache: Cache | None = None, kinds: Sequence
     return copy / path.name
 
 
-def _listed(path: Location) -> list[RemoteFile]:
-    """The files of a checkpoint, by its manifest. Damaged where there is none, or it is broken."""
+def read_manifest(path: Location) -> dict[str, Any]:
+    """A checkpoint's manifest, compared with its own digest. Damaged where there is none, or it is broken."""
     file = path / "manifest.json"
     if not is_marked(path):
         raise Damaged(f"checkpoint {path} is not complete: manifest.json is missing.")
     with reading(file):
         content = file.read_bytes()
     try:
-        manifest = json.loads(content)
+        manifest: dict[str, Any] = json.loads(content)
         int(manifest["vocab_size"])
-        return [
-            RemoteFile(str(name), int(entry["bytes"]), str(entry["sha256"]))
-            for name, entry in manifest["files"].items()
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError):
+        _files_in(manifest)
+        own = manifest.pop("sha256", None)
+        whole = manifest.keys() <= _BEFORE_DIGESTS if own is None else own == _digest_of(manifest)
+    except _BROKEN:
         raise Damaged(f"{file} is damaged: it lacks vocab_size, or files with bytes and sha256.") from None
+    if not whole:
+        raise Damaged(f"{file} is damaged: its content differs from its own sha256.")
+    return manifest
+
+
+def _listed(path: Location) -> list[RemoteFile]:
+    """The files of a checkpoint, by its manifest. Damaged where there is none, or it is broken."""
+    return _files_in(read_manifest(path))
+
+
+def _files_in(manifest: dict[str, Any]) -> list[RemoteFile]:
+    return [
+        RemoteFile(str(name), int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()
+    ]
+
+
+def _digest_of(manifest: dict[str, Any]) -> str:
+    """sha256 of the manifest as compact JSON with sorted keys."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_tensors(path: Path, kind: str = WEIGHTS) -> dict[str, Tensor]:
@@ -203,10 +250,10 @@ def read_config_values(path: Path) -> dict[str, Any]:
     """The same, as plain values."""
     try:
         with reading(path / "config.yaml"):
-            text = (path / "config.yaml").read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"checkpoint file {path / 'config.yaml'} cannot be read: {error}.") from None
+            text = (path / "config.yaml").read_bytes()
+        values = parse_yaml(text.decode())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"checkpoint file {path / 'config.yaml'} cannot be read: {first_line(error)}.") from None
     return values if isinstance(values, dict) else {}
 
 
@@ -217,21 +264,40 @@ def read_vocab_size(path: Path) -> int:
 
 def read_state(path: Path) -> tuple[TrainState, dict[str, float]]:
     """How far the run was, and fp16's loss scale (empty in other precisions)."""
-    content = read_json(path / "state.json")
     try:
-        known = {key: content.get(key, default) for key, default in asdict(TrainState()).items()}  # or an older one's
-        return TrainState(**known | {key: content[key] for key in ("step", "samples")}), content.get("loss_scale", {})
-    except (KeyError, TypeError):
+        content = read_json(path / "state.json")
+        plain = asdict(TrainState())
+        told = {"step": content["step"], "samples": content["samples"]} | content
+        state = TrainState(**{key: _like(told.get(key, default), default) for key, default in plain.items()})
+        return state, {str(name): _like(value, 0.0) for name, value in content.get("loss_scale", {}).items()}
+    except _BROKEN:
         raise UserError(f"{path / 'state.json'} is not a checkpoint's state.") from None
 
 
-def write_manifest(path: Path, facts: dict[str, Any]) -> None:
-    """The mark of completeness: digests of all files below `path`, and where the checkpoint comes from."""
+def _like(value: Any, default: Any) -> Any:
+    """The value, if it is of its default's type; numbers are finite and not below zero."""
+    number = isinstance(default, int | float) and not isinstance(default, bool)
+    allowed = (int, float) if isinstance(default, float) else type(default)
+    if isinstance(default, tuple):
+        value = tuple(value)
+    elif not isinstance(value, allowed) or (number and (isinstance(value, bool) or not 0 <= value < math.inf)):
+        raise ValueError(f"{value!r} is no {type(default).__name__}")
+    return value
+
+
+def write_manifest(path: Path, facts: dict[str, Any], digests: Mapping[str, str] | None = None) -> None:
+    """The mark of completeness: digests of all files below `path` and of itself, and where the checkpoint comes from.
+
+    digests: of files whose sha256 is known already.
+    """
+    known = digests or {}
+    names = {str(file.relative_to(path)): file for file in _files(path)}
     files = {
-        str(file.relative_to(path)): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
-        for file in _files(path)
+        name: {"bytes": file.stat().st_size, "sha256": known.get(name) or sha256_file(file)}
+        for name, file in names.items()
     }
-    write_json(path / "manifest.json", {"files": files} | facts)
+    manifest = {"files": files} | facts
+    write_json(path / "manifest.json", manifest | {"sha256": _digest_of(manifest)})
 
 
 def upload_checkpoint(local: Path, path: Location) -> None:
@@ -244,34 +310,18 @@ def upload_checkpoint(local: Path, path: Location) -> None:
     upload(local / mark.name, mark)
 
 
-def move_latest(folder: RunFolder, name: str) -> None:
-    """Points `latest` at a complete checkpoint."""
-    write_atomic(folder.checkpoints / LATEST, name + "\n")
+def move_latest(folder: RunFolder, name: str, pointer: str = LATEST) -> None:
+    """Points `latest`, or `best`, at a complete checkpoint."""
+    write_atomic(folder.checkpoints / pointer, name + "\n")
 
 
-def prune(folder: RunFolder, keep: int) -> None:
-    """Removes all but the newest `keep` complete checkpoints, and what a killed save left aside or half uploaded.
-
-    Where a store refuses that, a warning: what was saved is saved.
-    """
-    for path in local_checkpoints(folder).glob(".step-*"):
-        shutil.rmtree(path, ignore_errors=True)
-    found = list_checkpoints(folder)
-    marked = [path for path in found if is_marked(path)]
-    if not is_remote(folder.checkpoints):
-        for path in marked[keep:]:
-            (path / "manifest.json").unlink(missing_ok=True)  # the mark first: a kill half-way leaves no whole one
-            shutil.rmtree(path, ignore_errors=True)
-        return
-    half = [path for path in found if path not in marked and marked and path.name < marked[0].name]
-    try:
-        for path in marked[keep:]:
-            with writing(path):
-                (path / "manifest.json").unlink(missing_ok=True)
-        for path in (*marked[keep:], *half):
-            remove_tree(path)
-    except UserError as error:
-        get_logger().warning(f"older checkpoints stay: {error}")
+def read_pointer(folder: RunFolder, pointer: str) -> str | None:
+    """The name that `latest` or `best` holds; None where there is none, or it is broken."""
+    place = folder.checkpoints / pointer
+    with reading(place):
+        text = place.read_bytes() if place.is_file() else b""
+    name = text.decode(errors="replace").strip()
+    return name if step_of(name) is not None else None
 
 
 def local_checkpoints(folder: RunFolder) -> Path:

@@ -25,6 +25,11 @@ class Evaluate:
         self.frequency = None
         if self.stream is not None:
             self.frequency = piece_frequency(run.stream, run.origin.vocab_size, run.ranks)
+        self._last: tuple[int, dict[str, float]] = (0, {})
+
+    def figures(self, step: int) -> dict[str, float]:
+        """What an evaluation after this step found, if it was the last one; the same on every rank."""
+        return self._last[1] if self._last[0] == step else {}
 
     def due(self, step: int) -> bool:
         return self.stream is not None and due(self.context, step, self.context.config.train.eval_every)
@@ -48,7 +53,8 @@ class Evaluate:
             found = evaluate_objective(
                 objective, self.stream, config.train.eval_sequences, micro, run.ranks, self.frequency
             )
-        run.record(state.step, {f"eval/{key}": value for key, value in found.items() if math.isfinite(value)})
+        self._last = state.step, {f"eval/{key}": value for key, value in found.items() if math.isfinite(value)}
+        run.record(state.step, self._last[1])
         shown = ", ".join(f"{key} {value:.4f}" for key, value in found.items())
         get_logger().info(f"step {state.step}: evaluation: {shown}")
 

@@ -23,7 +23,7 @@ def train(run: Run, state: TrainState) -> TrainState:
         Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, state.position) as batches,
         Progress(train.steps, "steps", "pretrain", start=first, active=ranks.rank == 0) as progress,
     ):
-        log, evaluate, save = Log(run, batches), Evaluate(run), Save(run)
+        log = Log(run, batches)
         jobs: tuple[Job, ...] = (log, evaluate, save)
         guard = Guard(run, save)
         result: StepResult | None = None

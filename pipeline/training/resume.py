@@ -21,7 +21,7 @@ from pipeline.training.checkpoint import (
     read_state,
 )
 from pipeline.training.engine import Engine
-from pipeline.training.engine_state import KINDS
+from pipeline.training.engine_state import KINDS, SCALER_FIELDS
 from pipeline.training.origin import Origin
 from pipeline.training.ranks import Ranks
 
@@ -38,11 +38,14 @@ MAY_CHANGE = (
     "data.shard_blocks",
     "deepspeed",
     "train.micro_batch_size",
+    "train.precision",
     "train.log_every",
     "train.eval_every",
     "train.eval_sequences",
     "train.save_every",
     "train.keep_last",
+    "train.keep_every",
+    "train.keep_best",
     "train.stop_seconds",
         "train.hang_timeout",
         "train.peer_timeout",
@@ -141,7 +144,7 @@ def load_into(engine: Engine, path: Path) -> TrainState:
             found = {name: tuple(tensor.shape) for name, tensor in named.items()}
             if found != shapes:
                 raise UserError(f"{path / kind}.safetensors is of another model: {_difference(found, shapes)}.")
-    engine.load(tensors, state.updates, scaler)
+    engine.load(tensors, state.updates, {name: scaler[name] for name in SCALER_FIELDS if name in scaler})
     return state
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -13,23 +14,26 @@ import yaml
 from safetensors.torch import save_file
 
 from pipeline.base.config import RunConfig, dump_config
-from pipeline.base.errors import UserError
+from pipeline.base.errors import Damaged, UserError
 from pipeline.base.files import read_json, sha256_file, write_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import read_manifest
 from pipeline.training.checkpoint import (
+    BEST,
     TrainState,
     checkpoint_name,
     find_checkpoint,
+    list_checkpoints,
     load_weights,
     move_latest,
     newest_whole,
-    prune,
     read_checkpoint_config,
+    read_config_values,
     read_state,
     verify_checkpoint,
     write_manifest,
 )
+from pipeline.training.keep import is_better, prune, to_keep
 from pipeline.training.metrics_file import append_metrics, cut_metrics
 from pipeline.training.origin import Origin
 from pipeline.training.resume import check_same_data, check_unchanged
@@ -112,6 +116,91 @@ def test_pruning_keeps_the_newest_complete_ones(folder: RunFolder) -> None:
     prune(folder, 2)
     names = {path.name for path in folder.checkpoints.iterdir()}
     assert names == {"latest", "step-00000002", "step-00000003", "step-00000004"}
+
+
+def test_what_is_kept() -> None:
+    """Properties over drawn cases."""
+    draw = random.Random(3)
+    for _ in range(500):
+        steps = draw.sample(range(1, 60), draw.randint(0, 20))
+        last, every = draw.randint(1, 5), draw.choice([None, 1, 3, 10])
+        best = draw.choice([None, *steps, 99])
+        kept = to_keep(steps, last, every, best)
+        assert kept <= set(steps)
+        for step in steps:
+            newer = sum(other > step for other in steps)
+            assert (step in kept) == (newer < last or step == best or bool(every and step % every == 0))
+        assert to_keep(kept, last, every, best) == kept  # pruning again removes nothing
+
+
+def test_pruning_keeps_the_best_and_every_tenth(folder: RunFolder) -> None:
+    for step in (5, 10, 15, 20, 25):
+        write(folder, step)
+    move_latest(folder, checkpoint_name(15), BEST)
+    prune(folder, 1, 10)
+    assert [path.name for path in list_checkpoints(folder)] == [checkpoint_name(step) for step in (25, 20, 15, 10)]
+    assert find_checkpoint(folder, "best").name == checkpoint_name(15)
+    (folder.checkpoints / "best").write_bytes(b"../../x\xff")
+    with pytest.raises(UserError, match=r"train\.keep_best"):
+        find_checkpoint(folder, "best")
+    prune(folder, 1)
+    assert [path.name for path in list_checkpoints(folder)] == [checkpoint_name(25)]
+
+
+def test_losses_are_better_when_low_and_all_else_when_high() -> None:
+    assert is_better("eval/discriminator/auc", 0.6, 0.5)
+    assert not is_better("eval/discriminator/auc", 0.5, 0.5)
+    assert is_better("eval/loss", 0.4, 0.5)
+    assert is_better("eval/discriminator/loss_over_entropy", 0.4, 0.5)
+    assert is_better("eval/loss", 9.0, None)
+
+
+def test_every_changed_bit_of_a_manifest_is_noticed(folder: RunFolder) -> None:
+    """Also one that leaves it readable: other data, another step."""
+    path = write(folder, 4)
+    file = path / "manifest.json"
+    content = file.read_bytes()
+    for place in range(len(content)):
+        flipped = bytearray(content)
+        flipped[place] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        try:
+            verify_checkpoint(path)
+        except Damaged:
+            continue
+        assert json.loads(flipped) == json.loads(content), flipped  # space between words, say
+    file.write_bytes(b'{"files":' + b"[" * 100_000)
+    with pytest.raises(Damaged, match=r"manifest\.json is damaged"):
+        verify_checkpoint(path)
+
+
+def test_an_older_manifest_has_no_digest_of_its_own(folder: RunFolder) -> None:
+    path = write(folder, 4)
+    manifest = json.loads((path / "manifest.json").read_text())
+    del manifest["sha256"]
+    write_json(path / "manifest.json", manifest)
+    verify_checkpoint(path)
+    write_json(path / "manifest.json", manifest | {"sha25v": "x"})
+    with pytest.raises(Damaged):
+        verify_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", ["7", -1, True, None, [7], 1e400])
+def test_a_state_of_other_types_is_refused(folder: RunFolder, value: object) -> None:
+    path = write(folder, 4)
+    for change in ({"step": value}, {"tokens": value}, {"loss_scale": {"cur_scale": value}}, {"loss_scale": value}):
+        state = json.loads((path / "state.json").read_text()) | change
+        (path / "state.json").write_text(json.dumps(state))
+        with pytest.raises(UserError, match="not a checkpoint's state"):
+            read_state(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a: [" * 5_000, b"a: b: c"])
+def test_a_config_that_cannot_be_read(folder: RunFolder, content: bytes) -> None:
+    path = write(folder, 4)
+    (path / "config.yaml").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.yaml cannot be read"):
+        read_config_values(path)
 
 
 def changed(values: dict[str, Any]) -> RunConfig:

@@ -5,11 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import safetensors
 
 from pipeline.base.files import lock_folder
 from pipeline.command import main
-from pipeline.training import save
 from pipeline.training.checkpoint import list_checkpoints, load_weights
 from pipeline.training.deepspeed_keys import KNOWN
 from pipeline.training.restore import load_objective
@@ -132,22 +130,6 @@ def test_other_data_on_resume(shop: Workshop, capsys: pytest.CaptureFixture[str]
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"config": {"seed": 1}}))
     arguments = shop.arguments("done", "train.steps=4", f"data.path={shop.folder / 'relabelled'}")
     refused(capsys, arguments, "other data", "run_dir")
-
-
-def test_a_full_disk_while_saving_leaves_no_checkpoint_and_the_run_goes_on_later(
-    shop: Workshop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: object) -> None:
-        raise safetensors.SafetensorError("Error while serializing: No space left on device (os error 28)")
-
-    arguments = shop.arguments("full", "train.steps=4", "train.save_every=2")
-    with monkeypatch.context() as patch:
-        patch.setattr(save, "save_file", full)
-        refused(capsys, arguments, "no space left on the device", "step-00000002")
-    folder = shop.run_folder("full")
-    assert list(folder.checkpoints.iterdir()) == []
-    assert main("pretrain", arguments) == 0
-    assert losses(folder) == losses(shop.run_folder("done"))
 
 
 def test_finished_is_a_no_op_and_more_steps_go_on(shop: Workshop) -> None:

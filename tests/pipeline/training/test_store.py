@@ -1,6 +1,7 @@
 """Checkpoints in a store: whole or absent whatever is killed, copied to this machine with their digests checked."""
 
 import logging
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from pipeline.base.storage import place_of
 from pipeline.base.stores import faults
 from pipeline.stream.cache import Cache
 from pipeline.training import checkpoint as module
+from pipeline.training import keep
 from pipeline.training.checkpoint import (
     TENSORS,
     WEIGHTS,
@@ -27,14 +29,14 @@ from pipeline.training.checkpoint import (
     load_weights,
     move_latest,
     newest_whole,
-    prune,
     read_checkpoint_config,
     read_state,
     upload_checkpoint,
     write_manifest,
 )
+from pipeline.training.keep import prune
 from pipeline.training.resume import check_place
-from pipeline.training.save import _aside
+from pipeline.training.save import put
 from tests.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
@@ -59,7 +61,10 @@ def warnings(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) 
 def write(folder: RunFolder, step: int, value: float | None = None) -> Path:
     """A checkpoint as it is saved."""
     path = folder.checkpoints / checkpoint_name(step)
-    with _aside(folder, path) as aside:
+    local = folder.path / "checkpoints"
+    local.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=local) as name:
+        aside = Path(name)
         for kind in TENSORS:
             save_file({"a": torch.full((300,), float(step if value is None else value))}, aside / f"{kind}.safetensors")
         write_json(aside / "state.json", asdict(TrainState(step=step)) | {"loss_scale": {}})
@@ -67,6 +72,7 @@ def write(folder: RunFolder, step: int, value: float | None = None) -> Path:
         (aside / "tokenizer").mkdir()
         (aside / "tokenizer" / "tokenizer.model").write_bytes(b"pieces")
         write_manifest(aside, {"step": step, "vocab_size": 5})
+        put(aside, path)
     move_latest(folder, path.name)
     return path
 
@@ -185,7 +191,7 @@ def test_pruning_removes_older_ones_and_half_uploads(
     def refuse(path: Path) -> None:
         raise UserError("cannot write it: access denied")
 
-    monkeypatch.setattr(module, "remove_tree", refuse)
+    monkeypatch.setattr(keep, "remove_tree", refuse)
     prune(folder, 1)
     assert "older checkpoints stay: cannot write it: access denied" in warnings.text
 
