@@ -19,7 +19,9 @@ def train(run: Run, state: TrainState) -> TrainState:
     """Trains from `state` to the last step. Raises Preempted, with the state saved, when any rank was asked to stop."""
     train, ranks = run.config.train, run.ranks
     stream, first = run.stream, state.step
+    evaluate = Evaluate(run)
     with (
+        Save(run, evaluate) as save,
         Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, state.position) as batches,
         Progress(train.steps, "steps", "pretrain", start=first, active=ranks.rank == 0) as progress,
     ):
@@ -67,6 +69,6 @@ def advance(run: Run, state: TrainState, result: StepResult) -> TrainState:
 
 def stopped(state: TrainState, result: StepResult | None, save: Save) -> Preempted:
     """Saves what is not saved yet; the exception that ends the stage."""
-    if result is not None and (state.evaluation_owed or not save.due(state.step)):
-        save.run(state, result)
+    if result is not None:
+        save.finish(state)
     return Preempted(f"stopped; the same command goes on from step {state.step}.")
