@@ -31,7 +31,7 @@ from pipeline.base.sections import (
     TrackingConfig,
     TrainConfig,
 )
-from pipeline.base.stores.faults import refuse_secrets
+from pipeline.base.stores.faults import hide, refuse_secrets, shown
 from pipeline.base.task_sections import EvaluateConfig, ExplainConfig, FinetuneConfig
 from pipeline.base.yaml_file import parse_text, parse_value, read_yaml
 
@@ -113,8 +113,13 @@ class RunConfig(Section):
         """Dotted keys that the user set, and where; not those of configs/default.yaml. {} for a config made in code."""
         return {}
 
+    def written(self) -> dict[str, Any]:
+        """Plain values as they are written down and shown: without what must stay secret in tracking.uri."""
+        values = self.to_dict()
+        return values | {"tracking": values["tracking"] | {"uri": shown(self.tracking.uri)}}
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, as they stand in config.yaml."""
+        """Plain values. What is written down or shown is `written`."""
         values: dict[str, Any] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
@@ -154,8 +159,8 @@ def config_from_dict(values: dict[str, Any], origin: str = "config") -> RunConfi
 
 
 def dump_config(config: RunConfig) -> str:
-    """The resolved config as YAML text."""
-    return yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+    """The resolved config as YAML text, as it is written down."""
+    return yaml.safe_dump(config.written(), sort_keys=False, allow_unicode=True)
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -173,7 +178,7 @@ def _override(values: dict[str, Any], where: dict[str, str], override: str) -> N
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        raise UserError(f"command line: {override!r} is not key=value, such as train.steps=30.")
+        raise UserError(f"command line: {shown(override)!r} is not key=value, such as train.steps=30.")
     *parents, last = key.split(".")
     section = values
     for parent in parents:
@@ -207,10 +212,12 @@ def _validated(values: dict[str, Any], where: dict[str, str], origin: str) -> Ru
 
 
 def _refuse_secrets(values: dict[str, Any], where: dict[str, str], origin: str) -> None:
-    """A config is written down and shown, so its URLs hold no password and no signature."""
+    """A config is written down and shown, so its URLs hold no password and no signature; tracking.uri's is hidden."""
     for key, value in flatten(values).items():
         for text in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(text, str) and key != "tracking.uri":  # MLflow's own, given to its library
+            if isinstance(text, str) and key == "tracking.uri":  # MLflow's own, given to its library
+                hide(text)
+            elif isinstance(text, str):
                 try:
                     refuse_secrets(text)
                 except UserError as error:
@@ -259,8 +266,8 @@ def _told(problem: Any, where: dict[str, str], origin: str) -> str:
     if problem["type"] in _WANTED:
         text = f"must be {_WANTED[problem['type']]}"
     given = problem.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
-    return f"{_place(key, text, where) or origin}: {key + ': ' if key else ''}{text}{shown}"
+    got = f" (got {given!r})" if isinstance(given, str | int | float | bool) or given is None else ""
+    return shown(f"{_place(key, text, where) or origin}: {key + ': ' if key else ''}{text}{got}")
 
 
 def _place(key: str, text: str, where: dict[str, str]) -> str | None:

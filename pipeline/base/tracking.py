@@ -1,7 +1,8 @@
 """MLflow tracking that never stops the work: calls append to a journal on disk, a thread sends it on.
 
-While the server is away the journal grows, and is sent when it answers again, or by the next start of the stage. One
-MLflow run per (stage, run folder): a restarted stage goes on in the run that it had.
+While the server is away the journal grows, and is sent when it answers again, by the next start of the stage, or by
+`python -m pipeline.tracking push`. One MLflow run per (stage, run folder): a restarted stage goes on in the run that it
+had. Price: the thread fsyncs the journal before it sends, at most every SEND_SECONDS.
 """
 
 import logging
@@ -23,6 +24,8 @@ RETRY_SECONDS = 30.0
 FINISH_SECONDS = 60.0
 MODEL_SECONDS = 600.0
 """Longest wait at the end where a model is among what waits."""
+ONCE = "pretrain"
+"""The stage that passes through steps again, from its last checkpoint on: the first point of a step is kept."""
 
 
 def start_run(
@@ -40,7 +43,7 @@ def start_run(
     """
     tracker = Tracker(config, stage, folder, active=active, parent=parent)
     if active:
-        tracker.params(flatten(config.to_dict()))
+        tracker.params(flatten(config.written()))
         tracker.tags({"stage": stage, "run_dir": str(folder.path.resolve())} | parents)
         tracker.begin()
     return tracker
@@ -62,6 +65,14 @@ def journal_path(folder: RunFolder, stage: str) -> Path:
     return folder.log / f"tracking-{stage.replace('/', '+')}.jsonl"
 
 
+def waits(folder: RunFolder) -> str:
+    """What to say where a server has not taken everything."""
+    return (
+        f"MLflow does not answer: its points wait in {folder.log} for the next start, or for "
+        f"python -m pipeline.tracking push {folder.path}"
+    )
+
+
 class Tracker(Journal):
     """One stage's journal (run_dir/log/tracking-STAGE.jsonl) and the thread that sends it."""
 
@@ -70,7 +81,7 @@ class Tracker(Journal):
     def __init__(
         self, config: RunConfig, stage: str, folder: RunFolder, *, active: bool, parent: "Tracker | None" = None
     ) -> None:
-        super().__init__(journal_path(folder, stage) if active else None)
+        super().__init__(journal_path(folder, stage) if active else None, once=stage == ONCE)
         self.stage, self.folder, self.active = stage, folder, active
         self.run_id: str | None = None
         self._finished = False
@@ -90,19 +101,21 @@ class Tracker(Journal):
         self._first_try.wait(START_SECONDS)
         self.run_id = self.sender.run_id
 
-    def finish(self, status: str) -> None:
-        """Ends the run as FINISHED, FAILED or KILLED, and waits a bounded time for the journal to be sent."""
+    def finish(self, status: str, seconds: float | None = None) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED, and waits so long at most for the journal to be sent."""
         if not self.active or self._finished:
             return
         self._finished = True
         self.status(status)
         self._stop.set()
         self._wake.set()
-        self._thread.join(MODEL_SECONDS if self.has_model else FINISH_SECONDS)
+        if seconds is None:
+            seconds = MODEL_SECONDS if self.has_model else FINISH_SECONDS
+        self._thread.join(seconds)
         self.run_id = self.sender.run_id
         self.close()
         if self._thread.is_alive() or not self.sender.all_sent():
-            get_logger().warning(f"MLflow does not answer: its points wait in {self.path} for the next start.")
+            get_logger().warning(waits(self.folder))
 
     def __enter__(self) -> "Tracker":
         return self
@@ -120,6 +133,7 @@ class Tracker(Journal):
         while True:
             self._wake.clear()
             stopping = self._stop.is_set()
+            self.sync()
             sent = self.sender.send()
             self._first_try.set()
             if stopping:

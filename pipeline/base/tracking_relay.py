@@ -11,7 +11,7 @@ from pipeline.base.config import RunConfig
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import FINISH_SECONDS, MODEL_SECONDS, RETRY_SECONDS, import_mlflow, journal_path
+from pipeline.base.tracking import FINISH_SECONDS, MODEL_SECONDS, RETRY_SECONDS, import_mlflow, journal_path, waits
 from pipeline.base.tracking_sender import Sender
 
 POLL_SECONDS = 3.0
@@ -52,8 +52,7 @@ class Relay:
         self._thread.join(MODEL_SECONDS if any(journal.has_model for journal in self._journals) else FINISH_SECONDS)
         waiting = [sender for sender in self._started() if not sender.all_sent()]
         if self._thread.is_alive() or waiting:
-            where = waiting[0].journal.parent if waiting else self.folder.log
-            get_logger().warning(f"MLflow does not answer: its points wait in {where} for the next start.")
+            get_logger().warning(waits(self.folder))
 
     def _started(self) -> list[Sender]:
         return [sender for sender in self._senders.values() if sender.journal.exists()]

@@ -1,12 +1,14 @@
 """Sends a stage's journal to MLflow, from the first line that has not been sent; tracking.json remembers how far.
 
 Several processes may keep runs in one tracking.json (fine-tuning beside an export): changes of it are made one at a
-time, under a lock. A line that was being sent when the process was killed is sent again.
+time, under a lock. A line that was being sent when the process was killed, or whose answer was lost, is sent again:
+MLflow's stores drop a point of the same time, step and value. A run is made with a tag of its own, written to
+tracking.json before: one whose creation was not answered is found again.
 """
 
 import fcntl
-import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +17,17 @@ from typing import IO, Any
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError, first_line
 from pipeline.base.files import read_json, write_json
+from pipeline.base.journal import read_line
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.stores.faults import shown
 from pipeline.base.tracking_model import send_model
 
 MOST_POINTS = 500
 """Of metrics in one request; MLflow takes 1000."""
 MOST_LINES = 100
+TOKEN = "electra.token"
+"""The tag by which a run is found again."""
 INVALID = "INVALID_PARAMETER_VALUE"
 """MLflow's word for what it will not take at another time either."""
 
@@ -37,7 +43,11 @@ def read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
 
 
 def whole_address(uri: str) -> str:
-    """An SQLite file in the working folder by its whole path: MLflow keeps one store for an address in a process."""
+    """An SQLite file in the working folder by its whole path: MLflow keeps one store for an address in a process.
+
+    An address as it was written down, without its user and password: MLflow takes them from the environment.
+    """
+    uri = uri.replace("://***@", "://").removesuffix("?***")
     file = uri.removeprefix("sqlite:///")
     return f"sqlite:///{Path(file).resolve()}" if file != uri and file != ":memory:" else uri
 
@@ -50,15 +60,22 @@ class Sender:
     ) -> None:
         self.config, self.stage, self.folder, self.journal, self.parent = config, stage, folder, journal, parent
         state = read_state(folder).get(stage, {})
-        self.run_id: str | None = state.get("run_id")
-        self.sent: int = state.get("sent", 0) if journal.exists() else 0
+        self.run_id: str | None = _text(state, "run_id")
+        self.token = _text(state, "token") or secrets.token_hex(16)
+        self.sent = _line_start(journal, state.get("sent"))
+        self.failure = ""
+        """Why the last try failed."""
         self._remembered: dict[str, Any] = {}
         self._client: Any = None
-        self._warned = self._has_refused = False
+        self._warned = self._has_refused = self._has_skipped = False
 
     def all_sent(self) -> bool:
-        """Whether the server has the whole journal, or the journal is gone with its disk."""
-        return not self.journal.exists() or self.sent >= self.journal.stat().st_size
+        """Whether the server has all whole lines of the journal, or the journal is gone with its disk."""
+        if not self.journal.exists() or self.sent >= self.journal.stat().st_size:
+            return True
+        with open(self.journal, "rb") as file:
+            file.seek(self.sent)
+            return b"\n" not in file.read()
 
     def send(self) -> bool:
         """Sends what waits. False (and one warning) when the server does not take it."""
@@ -67,19 +84,37 @@ class Sender:
             with open(self.journal, "rb") as file:
                 file.seek(self.sent)
                 for entries, length in _together(file):
-                    self._send_entries(entries)
+                    if entries is None:
+                        self._skip()
+                    else:
+                        self._send_entries(entries)
                     self.sent += length
             self._remember()
         except Exception as error:
+            self.failure = f"MLflow at {shown(self.config.tracking.uri)} does not answer: {shown(first_line(error))}"
             if not self._warned and self.journal.exists():  # where its disk is gone, the stage tells it
-                get_logger().warning(f"MLflow at {self.config.tracking.uri} does not answer, work goes on: {error}")
+                get_logger().warning(f"{self.failure}. Work goes on, points wait in {self.journal}")
             self._warned = True
             return False
         self._warned = False
         return True
 
+    def _skip(self) -> None:
+        if not self._has_skipped:
+            get_logger().warning(f"{self.journal} has lines that cannot be read: they are not sent to MLflow")
+        self._has_skipped = True
+
     def _remember(self) -> None:
-        entry = {"run_id": self.run_id, "uri": self.config.tracking.uri, "sent": self.sent}
+        tracking = self.config.tracking
+        entry = {
+            "run_id": self.run_id,
+            "uri": shown(whole_address(tracking.uri)),
+            "experiment": tracking.experiment,
+            "run_name": tracking.run_name,
+            "parent": self.parent.stage if self.parent else None,
+            "token": self.token,
+            "sent": self.sent,
+        }
         if entry == self._remembered:
             return
         with _locked(self.folder):
@@ -92,6 +127,7 @@ class Sender:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
 
+        self._remember()
         client = MlflowClient(whole_address(self.config.tracking.uri))
         name = self.config.tracking.experiment
         experiment = client.get_experiment_by_name(name)
@@ -102,13 +138,26 @@ class Sender:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-                self.run_id, self.sent = None, 0
+                self.run_id, self.sent, self.token = None, 0, secrets.token_hex(16)
+                self._remember()
         if self.run_id is None:
-            run_name = f"{self.config.tracking.run_name or self.folder.path.name}/{self.stage}"
-            tags = {"mlflow.parentRunId": self._parent_run()} if self.parent else {}
-            self.run_id = client.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id
+            self.run_id = self._made_before(client, experiment_id) or self._make(client, experiment_id)
         self._client = client
         self._remember()
+
+    def _made_before(self, client: Any, experiment_id: str) -> str | None:
+        """The run that an earlier try has made, whose answer was lost."""
+        found = client.search_runs([experiment_id], f"tags.`{TOKEN}` = '{self.token}'", order_by=["start_time ASC"])
+        return str(found[0].info.run_id) if found else None
+
+    def _make(self, client: Any, experiment_id: str) -> str:
+        run_name = f"{self.config.tracking.run_name or self.folder.path.name}/{self.stage}"
+        tags = {TOKEN: self.token} | ({"mlflow.parentRunId": self._parent_run()} if self.parent else {})
+        made = str(client.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id)
+        first = self._made_before(client, experiment_id) or made
+        if first != made:  # a slow server has made that of an earlier try meanwhile
+            client.delete_run(made)
+        return first
 
     def _parent_run(self) -> str:
         """The id of the run that this one is nested under; it must have been opened before."""
@@ -134,7 +183,7 @@ class Sender:
         elif entry["kind"] == "tags":
             self._log("tags", [RunTag(key, value) for key, value in entry["values"].items()])
         elif entry["kind"] == "artifact":
-            if Path(entry["path"]).exists():
+            if Path(entry["path"]).is_file():
                 self._client.log_artifact(self.run_id, entry["path"])
         elif entry["kind"] == "model":
             self._send_model(entry)
@@ -186,23 +235,41 @@ class Sender:
                 )
 
 
-def _together(file: IO[bytes]) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    """Whole lines from where `file` stands, neighbouring points together, and how many bytes they take."""
+def _together(file: IO[bytes]) -> Iterator[tuple[list[dict[str, Any]] | None, int]]:
+    """Whole lines from where `file` stands, neighbouring points together, and how many bytes they take.
+
+    None for a line that cannot be read.
+    """
     waiting: list[dict[str, Any]] = []
     length = 0
     for line in file:
         if not line.endswith(b"\n"):
             break
-        entry = json.loads(line)
-        if waiting and (entry["kind"] != "metrics" or len(waiting) >= MOST_LINES):
+        entry = read_line(line)
+        alone = entry is None or entry["kind"] != "metrics"
+        if waiting and (alone or len(waiting) >= MOST_LINES):
             yield waiting, length
             waiting, length = [], 0
-        waiting, length = [*waiting, entry], length + len(line)
-        if entry["kind"] != "metrics":
-            yield waiting, length
-            waiting, length = [], 0
+        if entry is None or alone:
+            yield None if entry is None else [entry], len(line)
+        else:
+            waiting, length = [*waiting, entry], length + len(line)
     if waiting:
         yield waiting, length
+
+
+def _text(state: dict[str, Any], key: str) -> str | None:
+    value = state.get(key)
+    return value if isinstance(value, str) and value else None
+
+
+def _line_start(journal: Path, sent: Any) -> int:
+    """The place in the journal that tracking.json remembers; 0 where that is none at which a line begins."""
+    if type(sent) is not int or sent <= 0 or not journal.exists() or sent > journal.stat().st_size:
+        return 0
+    with open(journal, "rb") as file:
+        file.seek(sent - 1)
+        return sent if file.read(1) == b"\n" else 0
 
 
 @contextmanager

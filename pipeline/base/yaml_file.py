@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from pipeline.base.errors import UserError, first_line
+from pipeline.base.stores.faults import shown
 
 _FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _INTEGER = re.compile(r"^[-+]?(0|[1-9][\d_]*)$")
@@ -73,7 +74,7 @@ def parse_value(text: str) -> Any:
     try:
         return parse_yaml(text)
     except yaml.YAMLError as error:
-        raise UserError(f"command line: {text!r} is not a YAML value ({_problem(error)}).") from None
+        raise UserError(f"command line: {shown(text)!r} is not a YAML value ({_problem(error)}).") from None
 
 
 def parse_text(text: str) -> str:

@@ -33,7 +33,7 @@ def open_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Work:
     check_work(config, folder, inputs)
     if (path / "job.json").exists():
         job = read_json(path / "job.json")
-        write_json(path / "job.json", job | {"config": config.to_dict()})  # what may change has its new value
+        write_json(path / "job.json", job | {"config": config.written()})  # what may change has its new value
         get_logger().info(f"going on with what an interrupted run has left in {path}")
         return Work(path)
     remove_tree(path)
@@ -45,7 +45,7 @@ def open_work(config: RunConfig, folder: RunFolder, inputs: Inputs) -> Work:
         "before": inputs.before.corpus.sha256 if inputs.before is not None else None,
         "tokenizer": inputs.codec.sha256 if inputs.codec is not None else None,
         "filters": filter_files(config),
-        "config": config.to_dict(),
+        "config": config.written(),
     }
     write_json(path / "job.json", job | {"id": secrets.token_hex(8)})
     return Work(path)

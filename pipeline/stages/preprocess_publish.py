@@ -57,7 +57,7 @@ def publish(
             quarantined=totals.sums["quarantine_lines"],
         ),
         splits=splits,
-        config=config.to_dict(),
+        config=config.written(),
     )
     if before is None:
         place = folder.kept / "tokenizer" / codec.file_name

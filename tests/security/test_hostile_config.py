@@ -23,7 +23,7 @@ HOSTILE = {
     "a bomb of mappings": MAPS,
     "a bomb below a free key": f"deepspeed:\n  {BOMB.replace(chr(10), chr(10) + '  ')}",
     "itself": "deepspeed: &a {b: *a}\n",
-    "a deep list": "seed: " + "[" * 2_000,
+    "a deep list": "seed: " + "[" * 700,
     "a deep mapping": "".join("{a: " for _ in range(3_000)),
     "many digits": "seed: " + "9" * 10_000,
     "no number": "seed: !!int x\n",

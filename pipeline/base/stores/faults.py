@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from logging import getLogger
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.base.errors import UserError, first_line
 
@@ -61,22 +62,45 @@ _SECRET_QUERY = re.compile(
     r"[a-z_-]*(signature|token|secret|password|credential)[a-z_-]*)=",
     re.IGNORECASE,
 )
-_SECRETS = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "GOOGLE_API_KEY")
+_SECRETS = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_CONNECTION_STRING",
+    "DATABRICKS_CLIENT_SECRET",
+    "DATABRICKS_TOKEN",
+    "GOOGLE_API_KEY",
+    "HF_TOKEN",
+    "HUGGING_FACE_HUB_TOKEN",
+    "MLFLOW_TRACKING_PASSWORD",
+    "MLFLOW_TRACKING_TOKEN",
+    "PGPASSWORD",
+)
+_HIDDEN: set[str] = set()
+"""Passwords of addresses that this process was given."""
 _SPENT = "the store was waited for"
 
 
 def shown(text: object) -> str:
     """The text without what must stay secret: user:password@ and signed queries of URLs, keys of the environment."""
     told = _without_secrets(str(text))
-    for name in _SECRETS:
-        value = os.environ.get(name, "")
-        if len(value) >= 8:
-            told = told.replace(value, "***")
+    known = {value for name in _SECRETS if len(value := os.environ.get(name, "")) >= 8} | _HIDDEN
+    for value in sorted(known, key=len, reverse=True):
+        told = told.replace(value, "***")
     return told
 
 
+def hide(url: str) -> None:
+    """The password of this URL, or the token in its place, is not shown from here on, wherever a message has it."""
+    found = re.search(r"://([^/\s'\"?#]*)@", url)
+    user, colon, password = found[1].partition(":") if found else ("", "", "")
+    for value in (password if colon else user, unquote(password)):
+        if len(value) >= 6:
+            _HIDDEN.add(value)
+
+
 def _without_secrets(text: str) -> str:
-    told = re.sub(r"(?<=://)[^/\s@'\"]*@", "***@", text)
+    told = re.sub(r"(?<=://)[^/\s'\"?#]*@", "***@", text)  # to the last @: a password may hold one
     return re.sub(r"\?[^\s'\"]*", lambda found: "?***" if _SECRET_QUERY.search(found[0]) else found[0], told)
 
 

@@ -14,11 +14,12 @@ from pipeline.base.config import RunConfig, load_config
 from pipeline.base.errors import Preempted, UserError
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id, start_run
+from tests.mlflow_server import new_database
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+    return f"sqlite:///{new_database(tmp_path_factory.mktemp('mlflow'))}"
 
 
 @pytest.fixture

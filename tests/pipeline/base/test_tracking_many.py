@@ -17,6 +17,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import journal_path, read_run_id, start_run
 from pipeline.base.tracking_relay import Relay
 from pipeline.base.tracking_sender import Sender
+from tests.mlflow_server import new_database
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def folder(tmp_path: Path) -> RunFolder:
 
 @pytest.fixture
 def config(tmp_path: Path) -> RunConfig:
-    return load_config(None, [f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "tracking.experiment=test"])
+    return load_config(None, [f"tracking.uri=sqlite:///{new_database(tmp_path)}", "tracking.experiment=test"])
 
 
 def test_seeds_lie_under_their_task_and_tasks_under_the_sweep_also_after_a_restart(

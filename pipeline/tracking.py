@@ -1,0 +1,49 @@
+"""`python -m pipeline.tracking push RUN_DIR`: sends to MLflow what a run could not, in order, each point once.
+
+Where the points go is what tracking.json remembers of each stage; `tracking.uri=...` names another address. A stage
+that was killed without a word is marked KILLED. Price: artifacts and models that the journals name are read from where
+they lie, so push only what was written by somebody you trust (SECURITY.md).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.base.errors import UserError
+
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments."""
+    arguments = argparse.ArgumentParser(
+        prog="python -m pipeline.tracking",
+        description="Sends what is left of a run's points to MLflow.",
+        epilog="Exit codes: 0 everything is sent, 2 a mistake to mend, or the server does not answer.",
+    )
+    commands = arguments.add_subparsers(dest="command", required=True, metavar="push")
+    push = commands.add_parser("push", help="send what waits in RUN_DIR/log")
+    push.add_argument("run_dir", metavar="RUN_DIR", type=Path)
+    push.add_argument("settings", nargs="*", metavar="key=value", help="such as tracking.uri=http://127.0.0.1:5000")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a command; returns the exit code. A UserError is one message."""
+    arguments = parser().parse_args(argv)
+    try:
+        from pipeline.base.tracking_push import push
+
+        for line in push(arguments.run_dir, arguments.settings):
+            print(line, flush=True)
+        return 0
+    except UserError as error:
+        print(f"tracking push: {error}", file=sys.stderr, flush=True)
+        return EXIT_USER
+    except KeyboardInterrupt:
+        print("tracking push: interrupted; the same command goes on.", file=sys.stderr, flush=True)
+        return EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
