@@ -66,7 +66,7 @@ class ShardBytes:
         self.size = 0
         self._part, self._at = b"", 0
         self._file = file
-        self._end = 0 if isinstance(place, Path) else facts_of(place).size
+        self._end = 0 if isinstance(place, Path) or file is not None else facts_of(place).size
 
     def __enter__(self) -> "ShardBytes":
         if isinstance(self.place, Path) and self._file is None:
