@@ -21,6 +21,7 @@ $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 	@echo "setup: installing pinned packages into $(VENV) (about 2.7 GB, a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[test,lint]'
+	@$(BIN)/python -m pipeline.precompile
 	@touch $@
 
 demo: setup

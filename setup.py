@@ -34,6 +34,7 @@ setup(
         "ftfy==6.3.1",
         "gcsfs>=2026.9.0",
         "jinja2>=3.1",
+        "lz4==4.4.5",
         "matplotlib>=3.8",
         "mlflow==3.17.2",
         "numba==0.68.1",

@@ -1,8 +1,7 @@
 """A byte for every code point, for the compiled loops: its kind, and what it is for words and lines.
 
-They agree with Python's own str.isspace, re's \\s and \\w, and unicodedata. The loops of this folder are compiled with
-the numbers below, and Numba keeps machine code for as long as the loop's own file is the same: who changes a number
-here changes those files too. Price: 0.2 s and 1 MB in each process that asks.
+They agree with Python's own str.isspace, re's \\s and \\w, and unicodedata. Price: 0.2 s and 1 MB in each process that
+asks.
 """
 
 import re

@@ -26,7 +26,7 @@ from pipeline.duplicates.drops import read_drops
 from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import Manifest, ShardEntry, SplitEntry, check_sizes, split_entry
 from pipeline.stages.preprocess_changes import check_unread_changes
-from pipeline.stages.preprocess_duplicates import find_copies, keep_index
+from pipeline.stages.preprocess_duplicates import find_copies, keep_index, tell_examples
 from pipeline.stages.preprocess_inputs import Inputs, corpus_paths
 from pipeline.stages.preprocess_open import open_work, stopped_mark
 from pipeline.stages.preprocess_publish import publish
@@ -79,6 +79,8 @@ class Build:
             self.totals.duplicates = find_copies(work, self.folder, self.workers, self.totals.duplicates)
         codec = self.inputs.codec or self.train_or_take_up()
         tokens = self.tokenize(codec)
+        if needed.keys:
+            tell_examples(work, tokens, self.totals.duplicates)
         if not needed.any:
             self.set_aside(tokens)
         tables = self.gather(tokens)

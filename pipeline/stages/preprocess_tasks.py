@@ -21,7 +21,7 @@ from pipeline.base.arrays import append, save_array
 from pipeline.base.cleaning_sections import CleanConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.cleaning.contamination import Contamination
-from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, document_of, given_up, split_of
+from pipeline.corpus.documents import SPLITS, Document, ReadReport, TaskDocuments, given_up, split_of
 from pipeline.corpus.kept import KeptWriter, read_kept
 from pipeline.corpus.records import fault_of
 from pipeline.corpus.sample import Reservoir, task_quota
@@ -30,6 +30,7 @@ from pipeline.duplicates.keys import KeyWriter
 from pipeline.duplicates.paragraphs import apply_paragraphs
 from pipeline.shards.block import token_dtype
 from pipeline.stages.length_counts import LengthCounts
+from pipeline.stages.preprocess_duplicates import noting_examples
 from pipeline.stages.preprocess_work import Pass, TaskConfig, Work, opened
 from pipeline.vocabulary.codec import Codec
 from pipeline.vocabulary.reading import load_codec
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 BATCH_CHARACTERS = 1 << 20
 BATCH_DOCUMENTS = 4096
+KEPT_FILE = "texts.lz4"
 FREQUENCY_TASKS = 200
 """About that many tasks, spread evenly, count how often each piece occurs."""
 
@@ -79,7 +81,7 @@ def wants(config: "TaskConfig | RunConfig", revision: int) -> Wants:
     keys = corpus.deduplicate.active
     sample = config.tokenizer.path is None and revision == 1
     changes = bool(corpus.decontaminate.paths) or any(clean != CleanConfig() for clean in corpus.cleanings)
-    return Wants(sample, keys, (sample or keys) and changes)
+    return Wants(sample, keys, keys or (sample and changes))
 
 
 def read_task(place: str, job: str, number: int) -> float:
@@ -106,23 +108,18 @@ def tokenize_task(place: str, job: str, number: int, sha256: str) -> float:
         if needed.any and work.read.report(number)["aside"]:
             documents = ()
         elif needed.texts:
-            documents = map(document_of, task_texts(work, number))
+            documents = read_kept(work.read.folder(number) / KEPT_FILE)
         else:
             bad = io.StringIO() if needed.any else stack.enter_context(open(folder / "bad", "w", encoding="utf-8"))
             documents = _documents(work, number, bad)
         emptied: list[int] = []
-        kept = _without_copies(work, number, documents, emptied) if needed.keys else documents
+        kept: Iterable[Document] = documents
+        if needed.keys:
+            kept = _without_copies(work, number, noting_examples(work, number, documents, folder), emptied)
         report.update(_write_tokens(work, number, sha256, folder, kept), emptied=len(emptied))
         if isinstance(documents, TaskDocuments):
             report["read"] = asdict(documents.report)
     return time.monotonic() - began
-
-
-def task_texts(work: Work, number: int) -> Iterator[str]:
-    """The texts of a task that has been read, in order: as they were kept, or read again."""
-    if wants(work.config, work.revision).texts:
-        return read_kept(work.read.folder(number) / "texts.zst")
-    return (document.text for document in _documents(work, number, io.StringIO()))
 
 
 def give_up_task(work: Work, made: Pass, number: int, sha256: str | None, reason: str) -> None:
@@ -148,14 +145,14 @@ def _write_read(work: Work, number: int, folder: Path, documents: Iterable[Docum
     keys = KeyWriter(config.corpus.deduplicate) if needed.keys else None
     places: list[tuple[int, int]] = []
     with ExitStack() as stack:
-        texts = stack.enter_context(KeptWriter(folder / "texts.zst")) if needed.texts else None
+        texts = stack.enter_context(KeptWriter(folder / KEPT_FILE)) if needed.texts else None
         for index, document in enumerate(documents):
             if sample is not None:
                 sample.add(document.text, index)
             if texts is not None:
-                texts.add(document.text)
+                texts.add(document)
             if keys is not None:
-                keys.add(document.text, document.digest)
+                keys.add(document.text, document.digest, document.data)
                 places.append((document.span, document.line))
     if sample is not None:
         sample.save(folder / "sample")

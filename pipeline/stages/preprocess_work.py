@@ -26,7 +26,7 @@ from pipeline.base.sections import TokenizerConfig
 from pipeline.base.storage import place_of
 from pipeline.corpus.worklist import WorkList
 
-FORMAT = 5
+FORMAT = 6
 """Raised whenever the code gives other results for the same input."""
 REQUESTS = 32
 """Marks of a store that are asked for at a time."""
