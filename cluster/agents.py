@@ -123,7 +123,7 @@ class Agent:
             self._again = now + AGAIN_SECONDS
             if not self._told_away:
                 self._told_away = True
-                why = explain(self.host.name, code, self._tail)
+                why = str(explain(self.host.name, code, self._tail)).rstrip(".")
                 _say(f"{self.host.name} is not there ({why}); training goes on without it until it is back.")
             return
         if not self.begun:

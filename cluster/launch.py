@@ -16,23 +16,32 @@ Exit codes: 0 done, 2 a mistake to mend, 75 preempted or lost (the same command 
 
 import argparse
 import os
+import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
 from cluster import agents
 from cluster.command import told
 from cluster.environment import environment_files, read_environment
 from cluster.hostfile import Host, read_hostfile
+from cluster.remote import SSH_FAILED
 from cluster.rendezvous import DEFAULT_PORT, Node, is_here, open_store, own_address, parse_place, serve
-from pipeline.base.errors import UserError
+from pipeline.base.errors import EXIT_PREEMPTED, UserError
+from pipeline.base.signals import STOP_SIGNALS, caught
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = "pipeline/pretrain.py"
 PASSED_ON = ("MLFLOW", "NCCL", "PYTHON", "UCX")
 """Beginnings of the variables that go to the hosts, as the deepspeed launcher has it; the environment file's too."""
 KEEP_ALIVE = "-o ServerAliveInterval=5 -o ServerAliveCountMax=3"
+
+HOST_ENDED = re.compile(r"pdsh@\S+: (\S+): ssh exited with exit code (\d+)")
+"""What pdsh says of each host that did not end with 0."""
 
 
 def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -58,6 +67,34 @@ def deepspeed_command(
     options = " ".join(filter(None, [environment.get("PDSH_SSH_ARGS_APPEND"), KEEP_ALIVE]))
     command = [program, "--hostfile", str(hostfile), *port, SCRIPT, *arguments]
     return command, {**environment, "PDSH_SSH_ARGS_APPEND": options}
+
+
+def launch_deepspeed(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Runs the launcher. Where hosts are lost it names them and the command to go on; the exit code is the ranks'."""
+    command, environment = deepspeed_command(options.hostfile.resolve(), options.ssh_port, arguments, os.environ)
+    ends: dict[str, int] = {}
+    with subprocess.Popen(
+        command, env=environment, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+
+        def hand_on(number: int, frame: FrameType | None) -> None:
+            process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+        with caught(STOP_SIGNALS, hand_on):
+            for line in process.stderr or ():
+                print(line, end="", file=sys.stderr, flush=True)
+                if end := HOST_ENDED.fullmatch(line.strip()):
+                    ends[end[1]] = int(end[2])
+            process.wait()
+    lost = [name for name, code in ends.items() if code == SSH_FAILED]
+    if not lost:
+        return process.returncode
+    again = shlex.join(["python", "-m", "cluster.launch", *sys.argv[1:]])
+    which = f"{' and '.join(lost)} {'is' if len(lost) == 1 else 'are'}"
+    print(
+        f"launch: {which} lost. Comment it out in {options.hostfile} unless it is back, then: {again}", file=sys.stderr
+    )
+    return EXIT_PREEMPTED if EXIT_PREEMPTED in ends.values() else process.returncode
 
 
 def for_hosts(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
@@ -180,8 +217,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     hosts = read_hostfile(options.hostfile)
     if pick_engine(options.engine, hosts) == "torch":
         return launch_torch(hosts, options, arguments)
-    command, environment = deepspeed_command(options.hostfile.resolve(), options.ssh_port, arguments, os.environ)
-    return subprocess.run(command, env=environment, cwd=REPOSITORY, check=False).returncode
+    return launch_deepspeed(options, arguments)
 
 
 def main(argv: list[str] | None = None) -> int:

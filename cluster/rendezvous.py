@@ -5,6 +5,7 @@ of who takes part, and in the end the run's exit code, for hosts that come too l
 agents unpickle what they read there: who can connect can run code on the hosts. A private network is the boundary.
 """
 
+import os
 import signal
 import socket
 import time
@@ -93,6 +94,7 @@ def open_store(place: Place) -> Any:
             f"the rendezvous cannot listen on {place}: {error.strerror or error}. Give --store an address of this "
             "machine that the hosts reach, and a free port."
         ) from None
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # it warns of addresses without a name
     import torch.distributed as dist
 
     return dist.TCPStore(  # type: ignore[attr-defined]

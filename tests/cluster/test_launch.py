@@ -53,6 +53,36 @@ def test_deepspeed_gives_up_a_silent_host(tmp_path: Path) -> None:
     assert environment == {"HOME": "/root"}
 
 
+@pytest.mark.parametrize(
+    ("ends", "code", "lost"),
+    [
+        ({"10.0.0.1": 75, "10.0.0.2": 255}, 75, "10.0.0.2 is lost. "),
+        ({"10.0.0.1": 2, "10.0.0.2": 255}, 255, "10.0.0.2 is lost. "),
+        ({"10.0.0.1": 2, "10.0.0.2": 2}, 2, ""),
+    ],
+)
+def test_a_host_that_deepspeed_lost_is_named(
+    ends: dict[str, int],
+    code: int,
+    lost: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """From what pdsh 2.34 writes; its own exit code is the largest."""
+    said = "".join(f"pdsh@head: {name}: ssh exited with exit code {end}\\n" for name, end in ends.items())
+    line = ["sh", "-c", f"printf '{said}' >&2; exit {max(ends.values())}"]
+    monkeypatch.setattr(launch, "deepspeed_command", lambda *_: (line, dict(os.environ)))
+    monkeypatch.setattr(sys, "argv", ["launch.py", "hosts", "--engine", "deepspeed", "--", "run_dir=/a b"])
+    (tmp_path / "hosts").write_text("10.0.0.1 slots=1\n10.0.0.2 slots=1\n")
+    assert launch.main([str(tmp_path / "hosts"), "--engine", "deepspeed"]) == code
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("launch: ")]
+    assert len(told) == bool(lost)
+    if lost:
+        assert told[0].startswith(f"launch: {lost}")
+        assert told[0].endswith("then: python -m cluster.launch hosts --engine deepspeed -- 'run_dir=/a b'")
+
+
 def test_the_hosts_get_what_the_launcher_of_deepspeed_gives_them(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("NCCL_DEBUG=INFO\nPATH=/shared/bin:$PATH\n")
     given = {"MLFLOW_TRACKING_TOKEN": "secret", "NCCL_DEBUG": "WARN", "HOME": "/root", "SHELL": "/bin/sh"}
