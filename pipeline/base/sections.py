@@ -56,6 +56,8 @@ class DataConfig(Section):
     """Consecutive blocks (in shuffled shard order) that are shuffled among each other."""
     shuffle_buffer: Positive = 16
     """Consecutive blocks (after that) whose sequences are shuffled among each other."""
+    on_bad_shard: Literal["stop", "skip"] = "stop"
+    """skip: a shard of the training that cannot be read is left out, on all ranks alike, and noted in checkpoints."""
     cache: LocalPlace | None = None
     """Folder of this machine for copies of what is read from a URL; by default electra below $XDG_CACHE_HOME."""
     cache_bytes: Positive = 20_000_000_000

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import Damaged, UserError
 from pipeline.base.files import is_remote, read_json, sha256_file, write_json
 from pipeline.base.names import file_inside, inside
 from pipeline.base.storage import Location, facts_of
@@ -156,10 +156,10 @@ def check_sizes(data: Location, entries: Iterable[ShardEntry]) -> None:
     for entry, size in zip(entries, sizes, strict=True):
         path = data / entry.name
         if size < 0:
-            raise UserError(f"shard {path} is missing. {_remedy(data, entry)}")
+            raise Damaged(f"shard {path} is missing. {_remedy(data, entry)}")
         if size != entry.bytes:
             told = f"{size:,} bytes, the manifest says {entry.bytes:,}"
-            raise UserError(f"shard {path} is broken: {told}. {_remedy(data, entry)}")
+            raise Damaged(f"shard {path} is broken: {told}. {_remedy(data, entry)}")
 
 
 def verify_shards(data: Location, entries: Iterable[ShardEntry]) -> None:
@@ -172,7 +172,7 @@ def verify_shards(data: Location, entries: Iterable[ShardEntry]) -> None:
         path = data / entry.name
         found = sha256_file(path)
         if found != entry.sha256:
-            raise UserError(
+            raise Damaged(
                 f"shard {path} is broken: its bytes are not those that were written.\n"
                 f"  sha256 expected: {entry.sha256}\n  sha256 found:    {found}\n{_remedy(data, entry)}"
             )

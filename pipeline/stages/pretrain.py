@@ -15,6 +15,7 @@ from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
 from pipeline.stream.cache import open_cache
+from pipeline.training.batches import leave_out
 from pipeline.training.checkpoint import TrainState, read_state
 from pipeline.training.continued import resolve_init
 from pipeline.training.distributed import launched_world, start_ranks
@@ -66,7 +67,7 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
         origin = find_origin(config)
     ranks.stop_if_asked()
     ranks.watch.start("the start: checks the data")
-    verify_data(origin, ranks)
+    bad = verify_data(origin, ranks, config.data.on_bad_shard)
     ranks.stop_if_asked()
     ranks.watch.start("the start: reads the checkpoint")
     checkpoint = find_resume_point(folder, ranks, cache)
@@ -99,7 +100,8 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
             tracker.artifact(folder.config)
             ranks.watch.last_words.append(lambda: tracker.status("KILLED"))
             with ranks.told():  # here already: MLflow is told that the run was stopped, not that it failed
-                state = train(Run(config, folder, origin, engine, stream, tracker), state)
+                run = Run(config, folder, origin, engine, stream, tracker)
+                state = train(run, leave_out(run, state, bad) if bad else state)
     except (Preempted, UserError) as error:
         ranks.leave(str(error))
         raise

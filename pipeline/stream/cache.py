@@ -39,6 +39,10 @@ _PRIVATE_FOLDER, _PRIVATE_FILE = 0o700, 0o600
 _FULL = {errno.ENOSPC: "no space left on the device", errno.EDQUOT: "the disk quota is used up"}
 
 
+class NoRoom(UserError):
+    """The copies cannot be written: nothing is wrong with what is copied."""
+
+
 @dataclass(frozen=True)
 class RemoteFile:
     """name: relative to the place of its `Remote`, with slashes; bytes and sha256 as they must be.
@@ -298,12 +302,12 @@ class Cache:
         try:
             yield
         except OSError as error:
-            raise UserError(_refusal(self.folder, _FULL.get(error.errno or 0) or str(error.strerror))) from error
+            raise NoRoom(_refusal(self.folder, _FULL.get(error.errno or 0) or str(error.strerror))) from error
         except UserError as error:
             code = getattr(error.__cause__, "errno", None)
             if code not in _FULL:
                 raise
-            raise UserError(_refusal(self.folder, _FULL[code])) from error
+            raise NoRoom(_refusal(self.folder, _FULL[code])) from error
 
 
 @cache

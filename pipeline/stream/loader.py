@@ -9,6 +9,7 @@ of its corpora.
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,10 +18,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.base.errors import UserError
+from pipeline.base.log import get_logger
 from pipeline.base.sections import DataConfig
 from pipeline.base.storage import is_remote, reading
 from pipeline.shards.manifest import manifest_path, read_manifest
 from pipeline.stream.ahead import Ahead
+from pipeline.stream.bad import BadShard, Gaps
 from pipeline.stream.cache import open_cache
 from pipeline.stream.corpora import NO_MIXTURE, PREFIX, Shares, find_shares
 from pipeline.stream.mixture import Mixture, own_seed
@@ -51,12 +54,13 @@ class _Part:
 
     order: Order
     reader: ShardReader
+    gaps: Gaps
 
     def fill(self, own: Array, places: Array, content: Array, numbers: Array | None) -> None:
         """Puts the part's sequences own (n,) into rows places (n,) of content (rows, C) and numbers (rows, C)."""
         length = content.shape[1]
         whole = self.order.per_block * length
-        _, shards, blocks, rows = self.order.locate(own)
+        _, shards, blocks, rows = self.order.locate(self.gaps.filled(own))
         both = shards << 32 | blocks
         for place in np.unique(both).tolist():
             here = both == place
@@ -87,7 +91,7 @@ class TokenStream:
         with reading(folder):
             path = manifest_path(folder, settings.revision)
             self.folder, self.manifest = folder, read_manifest(path)
-        self.settings, self.seed, self.shuffle = settings, seed, shuffle
+        self.split, self.settings, self.seed, self.shuffle = split, settings, seed, shuffle
         self._cache = open_cache(settings) if is_remote(folder) else None
         self.content = content_length(settings.sequence_length, settings.segments)
         self.shares = (shares or find_shares(self.manifest, folder)) if split == TRAIN else NO_MIXTURE
@@ -129,11 +133,47 @@ class TokenStream:
                 f"{more}, or lower data.sequence_length."
             )
         open_blocks = 2 * settings.shuffle_buffer
-        return _Part(order, ShardReader(self.folder, self.manifest, split, open_blocks, self._cache))
+        reader = ShardReader(self.folder, self.manifest, split, open_blocks, self._cache)
+        return _Part(order, reader, Gaps(order, reader.entries))
+
+    def leave_out(self, shards: Sequence[str]) -> None:
+        """Reads other sequences in place of those in these shards from now on. UserError where too much is missing."""
+        for part in self.parts:
+            part.gaps.add(shards)
 
     def rows(self, samples: Array) -> Rows:
-        """The rows of global samples (n,), in their order."""
+        """The rows of global samples (n,), in their order. Raises BadShard.
+
+        With data.on_bad_shard skip a split that is not trained on leaves a bad shard out by itself: no other rank needs
+        to know.
+        """
         samples = np.asarray(samples, np.int64)
+        while True:
+            try:
+                return self._rows(samples)
+            except BadShard as error:
+                if self.split.startswith(TRAIN) or self.settings.on_bad_shard == "stop":
+                    raise
+                get_logger().warning(f"{error} It is left out of {self.split}.")
+                self.leave_out([error.shard])
+
+    def readable(self, samples: Array) -> Rows:
+        """The rows of global samples (n,); with data.on_bad_shard skip without those that lie in bad shards.
+
+        For figures beside the training: the same whether a bad shard is met here or was left out before.
+        """
+        names = np.array([remote.files[0].name for part in self.parts for remote in part.reader.remotes])
+        shards = self._shards(np.asarray(samples, np.int64), filled=False)
+        bad = np.concatenate([part.gaps.bad for part in self.parts])
+        while True:
+            try:
+                return self._rows(np.asarray(samples, np.int64)[~bad[shards]])
+            except BadShard as error:
+                if self.settings.on_bad_shard == "stop":
+                    raise
+                bad = bad | (names == error.shard)
+
+    def _rows(self, samples: Array) -> Rows:
         content = np.empty((len(samples), self.content), self.manifest.dtype)
         numbers = np.empty((len(samples), self.content), np.int32) if self.settings.isolate_documents else None
         corpus, own = self._corpora(samples)
@@ -158,14 +198,15 @@ class TokenStream:
         """Parts of global samples (n,), and the numbers of their own sequences, (n,) each."""
         return (np.zeros_like(samples), samples) if self.mixture is None else self.mixture.locate(samples)
 
-    def _shards(self, samples: Array) -> Array:
-        """Shards of global samples (n,), numbered through all parts."""
+    def _shards(self, samples: Array, filled: bool = True) -> Array:
+        """Shards of global samples (n,), numbered through all parts; filled: of those that are read in their place."""
         corpus, own = self._corpora(samples)
         found = np.empty_like(samples)
         before = 0
         for number, part in enumerate(self.parts):
             here = corpus == number
-            found[here] = before + part.order.locate(own[here]).shard
+            numbers = part.gaps.filled(own[here]) if filled else own[here]
+            found[here] = before + part.order.locate(numbers).shard
             before += len(part.reader.remotes)
         return found
 
@@ -191,12 +232,21 @@ class Prefetcher:
         self.stream, self.batch_size = stream, batch_size
         self.share = np.asarray(share(batch_size, rank, world), np.int64)
         self.wait_seconds = 0.0
-        self._ready: queue.Queue[Rows | BaseException] = queue.Queue(depth)
+        self.depth = depth
+        self._start(first_step)
+
+    def _start(self, first_step: int) -> None:
+        self._ready: queue.Queue[Rows | BaseException] = queue.Queue(self.depth)
         self._stop = threading.Event()
         self._failure: BaseException | None = None
-        self._ahead = stream.look_ahead()
+        self._ahead = self.stream.look_ahead()
         self._thread = threading.Thread(target=self._fill, args=(first_step,), name="prefetcher", daemon=True)
         self._thread.start()
+
+    def restart(self, first_step: int) -> None:
+        """Drops what was made, and begins at this step with the stream as it is now."""
+        self.close()
+        self._start(first_step)
 
     def _fill(self, step: int) -> None:
         try:

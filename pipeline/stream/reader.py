@@ -18,14 +18,14 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from pipeline.base.errors import Damaged
+from pipeline.base.errors import UserError
 from pipeline.base.names import file_inside
 from pipeline.shards.block import Array, block_key
 from pipeline.shards.manifest import Manifest
 from pipeline.shards.npy import read_npy
 from pipeline.shards.scan import RECORD, Fault, ShardBytes, read_members
 from pipeline.stream.bad import BadShard, with_patience
-from pipeline.stream.cache import Cache, Remote, RemoteFile
+from pipeline.stream.cache import Cache, NoRoom, Remote, RemoteFile
 
 _FIELDS = ("ids.npy", "documents.npy")
 
@@ -54,6 +54,7 @@ class ShardReader:
         self.first_block = np.cumsum([0, *(entry.blocks for entry in self.entries)])
         self.block = lru_cache(maxsize=open_blocks)(self._read_block)
         self._index = lru_cache(maxsize=None)(self._read_index)
+        self._given_up: dict[int, BadShard] = {}
         self._one = threading.Lock()  # two threads of a process do not read one shard whole side by side
 
     def _open(self, shard: int) -> BinaryIO:
@@ -76,7 +77,13 @@ class ShardReader:
     def _read_index(self, shard: int) -> Array:
         """Offset, size and CRC-32 of a shard's arrays: (blocks, 2 for ids and documents, 3) int64."""
         with self._one:
-            return with_patience(lambda: self._scan(shard))
+            if shard in self._given_up:
+                raise self._given_up[shard]
+            try:
+                return with_patience(lambda: self._scan(shard))
+            except BadShard as error:
+                self._given_up[shard] = error
+                raise
 
     def _scan(self, shard: int) -> Array:
         entry = self.entries[shard]
@@ -88,8 +95,10 @@ class ShardReader:
                     found[name] = (at + RECORD, len(content), zlib.crc32(content))
         except (OSError, Fault) as error:
             raise self._broken(shard, "", error) from None
-        except Damaged as error:
-            raise BadShard(str(error), entry.name) from None
+        except NoRoom:
+            raise
+        except UserError as error:  # a store's, which was waited for, or a link that leads out
+            raise BadShard(str(error), entry.name, tried=True) from None
         index = np.empty((entry.blocks, len(_FIELDS), 3), np.int64)
         for block in range(len(index)):
             for field, name in enumerate(_FIELDS):
@@ -114,6 +123,10 @@ class ShardReader:
                 ids, documents = (read_npy(_member(file, *place)) for place in places)
         except (OSError, ValueError) as error:
             raise self._broken(shard, where, error) from None
+        except NoRoom:
+            raise
+        except UserError as error:
+            raise BadShard(str(error), self.entries[shard].name, tried=True) from None
         length = self.manifest.block_tokens
         if ids.shape != (length,) or ids.dtype != np.dtype(self.manifest.dtype):
             raise self._broken(shard, where, f"ids are {ids.dtype} {ids.shape}, not {self.manifest.dtype} ({length},)")

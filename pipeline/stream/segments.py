@@ -31,11 +31,15 @@ def content_length(sequence_length: int, segments: Segments) -> int:
 def split_points(samples: Array, seed: int, content: int) -> Array:
     """Length of the first segment, (n,) int64, uniform in [1, content - 1], drawn from (seed, sample) alone.
 
-    samples (n,): global index. SplitMix64 (Steele, Lea, Flood 2014) of the two numbers: counter-based, so that a
+    samples (n,): global index. By SplitMix64 (Steele, Lea, Flood 2014) of the two numbers: counter-based, so that a
     sample's split does not depend on the batch or rank that reads it.
     """
-    state = samples.astype(np.uint64) + _mix(np.array([seed & ((1 << 64) - 1)], np.uint64))
-    return 1 + (_mix(state) % np.uint64(content - 1)).astype(np.int64)
+    return 1 + (mixed(samples, seed) % np.uint64(content - 1)).astype(np.int64)
+
+
+def mixed(numbers: Array, seed: int) -> Array:
+    """64 random bits for each number (n,), from (seed, number) alone; uint64."""
+    return _mix(numbers.astype(np.uint64) + _mix(np.array([seed & ((1 << 64) - 1)], np.uint64)))
 
 
 def _mix(words: Array) -> Array:

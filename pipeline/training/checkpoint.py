@@ -69,6 +69,8 @@ class TrainState:
     """The evaluation due at this step was given up for a stop: it is made before the next step."""
     batches_passed: int = 0
     """Global batches of the stream that were passed over after a loss spike."""
+    bad_shards: tuple[str, ...] = ()
+    """Shards that could not be read and are left out (data.on_bad_shard skip), by name."""
 
     @property
     def position(self) -> int:

@@ -77,5 +77,5 @@ def piece_frequency(stream: TokenStream, vocab_size: int, ranks: Ranks) -> Tenso
     """(vocab,) float64 counts of the pieces in the first FREQUENCY_SEQUENCES training sequences. Collective."""
     mine = np.asarray(share(min(FREQUENCY_SEQUENCES, stream.sequences), ranks.rank, ranks.world), np.int64)
     with ranks.together():
-        counts = np.bincount(stream.rows(mine).ids.reshape(-1), minlength=vocab_size)
+        counts = np.bincount(stream.readable(mine).ids.reshape(-1), minlength=vocab_size)
     return ranks.sum({"pieces": torch.from_numpy(counts)})["pieces"]

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
-from pipeline.base.errors import Preempted
+from pipeline.base.errors import Preempted, UserError
 from pipeline.base.progress import Progress
 from pipeline.stream.loader import Prefetcher
+from pipeline.training.batches import next_batch
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.evaluate_job import Evaluate
 from pipeline.training.evaluation import Abandoned
@@ -19,6 +20,7 @@ def train(run: Run, state: TrainState) -> TrainState:
     """Trains from `state` to the last step. Raises Preempted, with the state saved, when any rank was asked to stop."""
     train, ranks = run.config.train, run.ranks
     stream, first = run.stream, state.step
+    stream.leave_out(state.bad_shards)
     evaluate = Evaluate(run)
     with (
         Save(run, evaluate) as save,
@@ -32,10 +34,13 @@ def train(run: Run, state: TrainState) -> TrainState:
         state = evaluate.make_up(state)
         while state.step < train.steps:
             step = f"step {state.step + 1:,}"
-            ranks.watch.beat(f"{step}: waits for data")
-            rows = ranks.attempt(batches.next)
-            ranks.watch.beat(f"{step}: agrees with the other ranks")
-            if ranks.agreed_to_stop() or rows is None:
+            try:
+                rows, state = next_batch(run, batches, state)
+            except UserError:
+                if result is not None:
+                    save.finish(state)  # what was learned is sound
+                raise
+            if rows is None:
                 raise stopped(state, result, save)
             ranks.watch.beat(f"{step}: forward, backward, update")
             result = train_step(run.engine, rows, state)  # one global batch

@@ -1,17 +1,19 @@
 """What a run is trained on: the data set and its tokenizer, checked before anything is built on them."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import sha256_file
+from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import facts_of, is_remote, reading
 from pipeline.base.tracking import read_run_id
 from pipeline.shards.manifest import Manifest, all_shards, check_tokenizer, manifest_path, read_manifest
 from pipeline.stream.cache import Cache, Remote, RemoteFile, open_cache
-from pipeline.stream.check import check_shards
+from pipeline.stream.check import bad_shards
 from pipeline.stream.corpora import find_shares
 from pipeline.stream.loader import TokenStream
 from pipeline.training.ranks import Ranks
@@ -103,7 +105,19 @@ def training_stream(config: RunConfig, origin: Origin) -> TokenStream:
     return TokenStream(origin.folder.data, "train", config.data, config.seed, shares=shares)
 
 
-def verify_data(origin: Origin, ranks: Ranks) -> None:
-    """All shards as `check_shards` does, each by one rank; a broken one is every rank's UserError."""
+def verify_data(origin: Origin, ranks: Ranks, on_bad_shard: str = "stop") -> list[str]:
+    """All shards as `check_shards` does, each by one rank, again where one seems broken. Collective.
+
+    A broken one is every rank's UserError; with `skip` a warning, and one of the names that all ranks get.
+    """
+    mine = all_shards(origin.manifest)[ranks.rank :: ranks.world]
     with ranks.together():
-        check_shards(origin.folder.data, all_shards(origin.manifest)[ranks.rank :: ranks.world])
+        found = []
+        for error in bad_shards(origin.folder.data, mine):
+            if on_bad_shard == "stop":
+                raise error
+            found.append(error)
+    for error in found:
+        get_logger().warning(f"{error} It is left out.")
+    told = ranks.told_by_all(json.dumps([error.shard for error in found]))
+    return sorted(name for text in told for name in json.loads(text))

@@ -13,7 +13,7 @@ def sample_keys(stream: TokenStream, samples: list[int]) -> list[str]:
     keys = [""] * len(samples)
     for place, (number, sample) in enumerate(zip(corpus.tolist(), own.tolist(), strict=True)):
         part = stream.parts[number]
-        _, shards, blocks, rows = part.order.locate(np.array([sample]))
+        _, shards, blocks, rows = part.order.locate(part.gaps.filled(np.array([sample])))
         shard, reader = int(shards[0]), part.reader
         block = block_key(reader.split, int(reader.first_block[shard]) + int(blocks[0]))
         keys[place] = f"{reader.entries[shard].name} {block} row {int(rows[0])}"

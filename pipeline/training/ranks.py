@@ -92,12 +92,17 @@ class Ranks:
             dist.all_reduce(worst, op=dist.ReduceOp.MAX, group=self._host)
             news = int(worst.item())
         if news == FAILED:
+            failure, self._failure = self._failure, None
             with self.together():
-                if self._failure is not None:
-                    raise self._failure
+                if failure is not None:
+                    raise failure
         if news == STOPPING:
             self.watch.ask_to_stop("another rank was asked to stop")
         return news == STOPPING
+
+    def told_by_all(self, text: str) -> list[str]:
+        """The texts of all ranks, by rank."""
+        return [one or "" for one in self._gather(text)]
 
     def stop_if_asked(self) -> None:
         """Raises Preempted on all ranks when any was asked to stop; for the parts before the first step."""

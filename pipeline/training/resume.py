@@ -32,6 +32,7 @@ MAY_CHANGE = (
     "tokenizer",
     "data.path",
     "data.revision",
+    "data.on_bad_shard",
     "data.cache",
     "data.cache_bytes",
     "data.cache_ahead",
