@@ -280,7 +280,9 @@ def _like(value: Any, default: Any) -> Any:
     """The value, if it is of its default's type; numbers are finite and not below zero."""
     number = isinstance(default, int | float) and not isinstance(default, bool)
     allowed = (int, float) if isinstance(default, float) else type(default)
-    if isinstance(default, tuple):
+    if isinstance(default, tuple):  # of names
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
+            raise ValueError(f"{value!r} is no list of names")
         value = tuple(value)
     elif not isinstance(value, allowed) or (number and (isinstance(value, bool) or not 0 <= value < math.inf)):
         raise ValueError(f"{value!r} is no {type(default).__name__}")

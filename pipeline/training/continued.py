@@ -22,6 +22,7 @@ from pipeline.training.checkpoint import (
     list_checkpoints,
     local_checkpoint,
     read_config_values,
+    verify_checkpoint,
 )
 from pipeline.training.hf_folder import HuggingFaceFolder, read_folder
 
@@ -109,10 +110,11 @@ def _check_pair(discriminator: HuggingFaceFolder, generator: HuggingFaceFolder) 
 
 
 def _own_checkpoint(config: RunConfig) -> dict[str, Any] | None:
-    """Plain config of the run's newest readable checkpoint."""
+    """Plain config of the run's newest checkpoint whose config is as it was written."""
     for path in list_checkpoints(RunFolder.of(config)):
         if is_marked(path):
             try:
+                verify_checkpoint(path, ("config.yaml",))
                 return read_config_values(path)
             except UserError:
                 continue

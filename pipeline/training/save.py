@@ -62,6 +62,8 @@ class CheckpointFiles:
         self.snapshot = Snapshot(engine)
         self.first = engine.ranks.rank == 0
         self.pieces: list[dict[str, list[Piece]]] = []
+        self.moved = 0
+        """Counts pieces and files written and read, so that others can tell slow from stuck."""
         self.meet()
 
     def meet(self) -> None:
@@ -99,10 +101,13 @@ class CheckpointFiles:
 
     def _put(self, aside: Path) -> dict[str, list[int]]:
         """This rank's ranges into the files; their checksums."""
-        checksums = {}
+        checksums: dict[str, list[int]] = {}
         for kind, held in self.snapshot.held.items():
             with _told(_file(aside, kind)), open(_file(aside, kind), "r+b") as file:
-                checksums[kind] = [write_piece(file.fileno(), place.piece, place.content) for place in held]
+                checksums[kind] = []
+                for place in held:
+                    checksums[kind].append(write_piece(file.fileno(), place.piece, place.content))
+                    self.moved += 1
                 os.fsync(file.fileno())
         return checksums
 
@@ -114,6 +119,7 @@ class CheckpointFiles:
             for held in self.snapshot.held.values():
                 for place in held:
                     self.agreement.send(place.values)
+                    self.moved += 1
             self.agreement.each(lambda: None)
             return checksums
         refused: list[UserError] = []
@@ -140,6 +146,7 @@ class CheckpointFiles:
                 for piece in pieces[kind]:
                     values = buffer[: piece.size // ELEMENT]
                     self.agreement.receive(values, source)
+                    self.moved += 1
                     with _told(_file(aside, kind), refused):
                         if not refused:
                             write_piece(file.fileno(), piece, bytes_of(values))
@@ -153,6 +160,7 @@ class CheckpointFiles:
             found = {}
             for number, kind in enumerate(KINDS):
                 if number % readers == self.engine.ranks.rank:
+                    self.moved += 1
                     with _told(_file(aside, kind)):
                         found[kind] = digest(_file(aside, kind), self.snapshot.layout, self._of_all(kind, checksums))
             return found

@@ -49,12 +49,12 @@ class Save:
     def finish(self, state: TrainState) -> None:
         """Returns once this very state is saved. Collective; UserError when that failed twice."""
         self._take_up(self.writer.wait(), state.step)
-        for _ in range(2):
+        for again in (False, True):
             if self.saved == state:
                 return
             self._start(state)
             outcome = self.writer.wait()
-            self._take_up(outcome, state.step)
+            self._take_up(outcome, None if again else state.step)
         with self.context.ranks.together():
             if outcome is not None and not outcome.saved:
                 raise UserError(
@@ -68,9 +68,11 @@ class Save:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for a save under way, where all ranks leave for the same reason."""
+        """Waits for a save under way; not for long where this rank leaves alone."""
         if error is None or isinstance(error, UserError | Preempted):
             self._take_up(self.writer.wait(), None)
+        else:
+            self.writer.leave()
 
     def _wanted(self, step: int) -> bool:
         return due(self.context, step, self.context.config.train.save_every) or self._is_best(step)

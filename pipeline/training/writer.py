@@ -17,6 +17,8 @@ from pipeline.training.save import CheckpointFiles, Content
 RUNNING, LOST, FAILED, SAVED = range(4)
 """How a rank's part ended; of all ranks the smallest counts."""
 POLL_SECONDS = 0.02
+LEAVING_SECONDS = 3.0
+"""A process that ends while its thread talks to others is aborted, and its exit code lost."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Writer:
         self._status, self._problem, self._began = SAVED, "", 0.0
         self._defect: BaseException | None = None
         self._lost = False
+        self._thread: threading.Thread | None = None
 
     @property
     def busy(self) -> bool:
@@ -56,7 +59,8 @@ class Writer:
         self._began = time.monotonic()
         self.files.snapshot.take()
         self.content, self._status, self._problem = content, RUNNING, ""
-        threading.Thread(target=self._write, args=(content,), name="checkpoint", daemon=True).start()
+        self._thread = threading.Thread(target=self._write, args=(content,), name="checkpoint", daemon=True)
+        self._thread.start()
 
     def ended(self) -> Outcome | None:
         """How the save ended; None where it has not, or there is none. Each outcome is given once."""
@@ -74,12 +78,21 @@ class Writer:
 
     def wait(self) -> Outcome | None:
         """The same, once it has ended."""
-        while self.busy:
+        seen, watch = -1, self.files.engine.ranks.watch
+        while self.content is not None:
+            if seen != self.files.moved:  # a disk that does not answer is a hang, a slow one is not
+                seen = self.files.moved
+                watch.beat(f"waits for the checkpoint of step {self.content.state.step:,} to be written")
             outcome = self.ended()
             if outcome is not None:
                 return outcome
             time.sleep(POLL_SECONDS)
         return None
+
+    def leave(self) -> None:
+        """For an end that the other ranks do not share: gives the thread a moment, as they may be gone."""
+        if self._thread is not None:
+            self._thread.join(LEAVING_SECONDS)
 
     def _write(self, content: Content) -> None:
         try:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import place_of, upload
 from pipeline.command import main
-from pipeline.training.checkpoint import find_checkpoint, list_checkpoints, load_weights
+from pipeline.training.checkpoint import find_checkpoint, is_marked, list_checkpoints, load_weights
 from tests.datasets import make_dataset
 from tests.pipeline.release.checkpoints import VOCABULARY, make_tokenizer
 from tests.pipeline.training.pretrain_runs import ROOT, Workshop, assert_same_end, losses, wait
@@ -77,8 +78,10 @@ def test_a_run_beside_a_store(
     command = [*launcher, str(ROOT / "pipeline" / "pretrain.py"), *cut]
     with subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True) as process:
         shop.wait_for_step("here-cut", 7)
+        while not any(is_marked(path) for path in list_checkpoints(shop.folder_of(cut))):
+            time.sleep(0.05)  # uploaded while the steps go on
         os.killpg(process.pid, 9)
-    found = [path.name for path in list_checkpoints(shop.folder_of(moved))]
+    found = [path.name for path in list_checkpoints(shop.folder_of(moved)) if is_marked(path)]
     assert found[0] in ("step-00000005", "step-00000010", "step-00000015")
 
     assert main("pretrain", [*moved, "--dry-run"]) == 0
