@@ -25,6 +25,8 @@ TERMINAL = tuple(".!?…\"'”’»」』。！？．｡؟۔।॥።။។།")
 """What ends a sentence, or the quotation of one, in many scripts."""
 _KINDS = {"L": LETTER, "M": LETTER, "P": PUNCTUATION, "S": SYMBOL, "Z": SPACE}
 _POINTS = 0x110000
+_ASSIGNED = 0x40000
+"""From here on nothing is assigned but tags, variation selectors and private characters."""
 PLAIN, ASK = 0x20000, 0xFFFFFFFF
 """From here on no letter has a case; what stands for a character that Python must be asked about."""
 
@@ -35,9 +37,11 @@ Classes = NDArray[np.uint8]
 def classes() -> Classes:
     """(code points,): the byte of each. Planes 2 and 3 are Han, those beyond for private use."""
     table = np.full(_POINTS, OTHER, np.uint8)
-    table[:0x20000] = np.fromiter(map(_kind, map(chr, range(0x20000))), np.uint8, 0x20000)
-    table[0x20000:0x40000] = LETTER
-    every = "".join(map(chr, range(_POINTS)))
+    every = "".join(map(chr, range(_ASSIGNED)))
+    kinds = {category: _kind(category) for category in set(map(unicodedata.category, every[:0x20000]))}
+    table[:0x20000] = np.fromiter(map(kinds.__getitem__, map(unicodedata.category, every[:0x20000])), np.uint8, 0x20000)
+    table[0x20000:_ASSIGNED] = LETTER
+    table[[place for place, character in enumerate(every[:0x4000]) if character.isspace()]] = SPACE
     patterns = ((IS_SPACE, r"\s"), (IS_UNSPACED, f"[{UNSPACED}]"), (IS_WORD, r"\w"), (IS_LETTER, r"[^\W\d_]"))
     for bit, pattern in patterns:
         for run in re.finditer(f"{pattern}+", every):
@@ -72,8 +76,5 @@ def points_of(text: str) -> NDArray[np.uint8] | NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def _kind(character: str) -> int:
-    if character.isspace():
-        return SPACE
-    category = unicodedata.category(character)
+def _kind(category: str) -> int:
     return DIGIT if category == "Nd" else _KINDS.get(category[0], OTHER)
