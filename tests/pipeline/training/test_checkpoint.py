@@ -33,6 +33,7 @@ from pipeline.training.checkpoint import (
     verify_checkpoint,
     write_manifest,
 )
+from pipeline.training.continued import _own_checkpoint
 from pipeline.training.keep import is_better, prune, to_keep
 from pipeline.training.metrics_file import append_metrics, cut_metrics
 from pipeline.training.origin import Origin
@@ -193,6 +194,16 @@ def test_a_state_of_other_types_is_refused(folder: RunFolder, value: object) -> 
         (path / "state.json").write_text(json.dumps(state))
         with pytest.raises(UserError, match="not a checkpoint's state"):
             read_state(path)
+
+
+def test_the_config_of_a_damaged_checkpoint_is_not_followed(folder: RunFolder) -> None:
+    write(folder, 4, RunConfig(run_dir=str(folder.path), seed=4))
+    path = write(folder, 8, RunConfig(run_dir=str(folder.path), seed=8))
+    (path / "weights.safetensors").write_bytes(b"")  # nothing that a config says
+    assert (_own_checkpoint(RunConfig(run_dir=str(folder.path))) or {})["seed"] == 8
+    text = (path / "config.yaml").read_text()
+    (path / "config.yaml").write_text(text.replace("seed: 8", "seed: 9"))
+    assert (_own_checkpoint(RunConfig(run_dir=str(folder.path))) or {})["seed"] == 4
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a: [" * 5_000, b"a: b: c"])
