@@ -125,6 +125,8 @@ class TrainConfig(Section):
     """Longest time in which nothing moves: then all ranks write their threads' stacks and end, to be started again."""
     peer_timeout: Seconds = 15.0
     """How long another rank may be silent, its host cut off: then this one ends, to be started again."""
+    deterministic: bool = False
+    """The same command on the same machine gives the same bits, on a GPU as far as its kernels can; slower there."""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None
     """CPU threads a rank, at most 1024; by default the cores divided by the ranks of this host."""
 

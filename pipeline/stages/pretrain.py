@@ -18,6 +18,7 @@ from pipeline.stream.cache import open_cache
 from pipeline.training.batches import leave_out
 from pipeline.training.checkpoint import TrainState, read_state
 from pipeline.training.continued import resolve_init
+from pipeline.training.deterministic import make_deterministic
 from pipeline.training.distributed import launched_world, start_ranks
 from pipeline.training.engine import Engine
 from pipeline.training.engine_config import deepspeed_config, zero_stage
@@ -55,6 +56,8 @@ def run(config: RunConfig) -> None:
             lock = stack.enter_context(lock_folder(RunFolder.of(config).path, patience))
             watch.on_stop.append(lock.stopping)
         watch.start("the start: meets the other ranks")
+        if config.train.deterministic:
+            make_deterministic()
         ranks = start_ranks(config.train.threads, watch)
         with ranks.told():
             _pretrain(config, ranks)

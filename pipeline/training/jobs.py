@@ -20,6 +20,12 @@ class Job(Protocol):
         """Does it. Collective."""
 
 
+class Figures(Protocol):
+    """What gives more figures of the step."""
+
+    figures: dict[str, float]
+
+
 def due(run: Run, step: int, every: int) -> bool:
     """Whether something that is done every so many steps is due after this one."""
     return step % every == 0 or step == run.config.train.steps
@@ -28,8 +34,8 @@ def due(run: Run, step: int, every: int) -> bool:
 class Log:
     """train/...: figures of the step's own global batch (a resumed run writes the same), and the speed."""
 
-    def __init__(self, run: Run, batches: Prefetcher) -> None:
-        self.context, self.batches = run, batches
+    def __init__(self, run: Run, batches: Prefetcher, health: Figures) -> None:
+        self.context, self.batches, self.health = run, batches, health
         self.peak = peak_flops(run.ranks.device, run.config.train.precision)
         self.figures: dict[str, str] = {}
 
@@ -52,6 +58,7 @@ class Log:
             "train/skipped_steps": state.skipped_steps,
         }
         values |= {f"train/epochs/{name}": passes for name, passes in run.stream.epochs(state.samples).items()}
+        values |= self.health.figures
         if run.engine.grad_norm is not None:
             values["train/grad_norm"] = float(run.engine.grad_norm)
         if self.peak is not None:

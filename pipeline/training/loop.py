@@ -10,6 +10,7 @@ from pipeline.training.checkpoint import TrainState
 from pipeline.training.evaluate_job import Evaluate
 from pipeline.training.evaluation import Abandoned
 from pipeline.training.guard import Guard
+from pipeline.training.health_job import Health
 from pipeline.training.jobs import Job, Log
 from pipeline.training.run import Run
 from pipeline.training.save_job import Save
@@ -27,8 +28,9 @@ def train(run: Run, state: TrainState) -> TrainState:
         Prefetcher(stream, train.batch_size, ranks.rank, ranks.world, state.position) as batches,
         Progress(train.steps, "steps", "pretrain", start=first, active=ranks.rank == 0) as progress,
     ):
-        log = Log(run, batches)
-        jobs: tuple[Job, ...] = (log, evaluate, save)
+        health = Health(run, state)
+        log = Log(run, batches, health)
+        jobs: tuple[Job, ...] = (health, log, evaluate, save)
         guard = Guard(run, save)
         result: StepResult | None = None
         state = evaluate.make_up(state)
@@ -43,7 +45,7 @@ def train(run: Run, state: TrainState) -> TrainState:
             if rows is None:
                 raise stopped(state, result, save)
             ranks.watch.beat(f"{step}: forward, backward, update")
-            result = train_step(run.engine, rows, state)  # one global batch
+            result = train_step(run.engine, rows, state, health.prepare(state))  # one global batch
             state = advance(run, state, result)
             guard.look(state, result)
             run.speed.steps += 1

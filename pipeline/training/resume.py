@@ -52,6 +52,7 @@ MAY_CHANGE = (
         "train.peer_timeout",
         "train.threads",
     "train.max_skipped",
+    "train.deterministic",
     "tracking",
     "ray",
     "export",

@@ -2,8 +2,10 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import zip_longest
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,7 +36,20 @@ class StepResult:
     """This rank's parts of the loss, one a micro-batch."""
 
 
-def train_step(engine: Engine, rows: Rows, state: TrainState) -> StepResult:
+class Watcher(Protocol):
+    """Looks at a step from outside (see probe.py)."""
+
+    weight: float
+    """Set before each micro-batch."""
+
+    def looking(self) -> AbstractContextManager[None]:
+        """Around the micro-steps."""
+
+    def before_update(self) -> None:
+        """After them, before the update."""
+
+
+def train_step(engine: Engine, rows: Rows, state: TrainState, watcher: Watcher | None = None) -> StepResult:
     """Trains on the global batch of which `rows` is this rank's share."""
     config, ranks = engine.config, engine.ranks
     batch = to_batch(rows).to(ranks.device)
@@ -43,12 +58,18 @@ def train_step(engine: Engine, rows: Rows, state: TrainState) -> StepResult:
     engine.set_rate(rate)
     loss, shares = torch.zeros((), device=ranks.device), []
     sums: dict[str, Tensor] = {}
-    for micro, (part, weight) in enumerate(micro_batches(batch, micro_size(config, ranks.world), engine.micro_steps)):
-        torch.manual_seed(dropout_seed(config, state.step, ranks.rank, micro))
-        share, found = engine.micro_step(part, totals, weight)
-        shares.append(share)
-        loss = loss + share
-        sums = add(sums, found, weight)
+    with nullcontext() if watcher is None else watcher.looking():
+        parts = micro_batches(batch, micro_size(config, ranks.world), engine.micro_steps)
+        for micro, (part, weight) in enumerate(parts):
+            torch.manual_seed(dropout_seed(config, state.step, ranks.rank, micro))
+            if watcher is not None:
+                watcher.weight = weight
+            share, found = engine.micro_step(part, totals, weight)
+            shares.append(share)
+            loss = loss + share
+            sums = add(sums, found, weight)
+    if watcher is not None:
+        watcher.before_update()
     done = engine.update(loss)
     return StepResult(done.loss, sums, rate, int(done.left_out), batch, shares)
 

@@ -2,6 +2,7 @@
 test_nonfinite.py. Argument: the folder to write to."""
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from pipeline.base.config import load_config  # noqa: E402
+from pipeline.health.rules import RULES  # noqa: E402
 from pipeline.stream.loader import Rows  # noqa: E402
 from pipeline.stream.order import share  # noqa: E402
 from pipeline.training.checkpoint import TrainState  # noqa: E402
 from pipeline.training.distributed import start_ranks  # noqa: E402
 from pipeline.training.engine import Engine  # noqa: E402
 from pipeline.training.engine_state import KINDS  # noqa: E402
+from pipeline.training.health_job import expected_of, figures_of  # noqa: E402
+from pipeline.training.probe import Probe  # noqa: E402
 from pipeline.training.ranks import Ranks  # noqa: E402
 from pipeline.training.step import StepResult, train_step  # noqa: E402
 from tests.pipeline.training.pretrain_runs import CONFIG  # noqa: E402
@@ -50,6 +54,22 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def look(engine: Engine, rows: Rows) -> dict[str, Any]:
+    """A step that is looked at: what the figures say of gradient and update, and what they were."""
+    expected, before = expected_of(engine.config, engine.vocab_size), snapshot(engine)
+    probe = Probe(engine, expected)
+    result = train_step(engine, rows, TrainState(step=3), probe)
+    facts = probe.facts(result, 4, 3)
+    moved = {name: float((now - before[name]).norm()) for name, now in snapshot(engine).items() if "weights" in name}
+    return {
+        "findings": [finding.words for rule in RULES for finding in rule(facts, expected)],
+        "gradient": [math.hypot(*facts.parameters.gradient.values()), float(engine.grad_norm or 0)],
+        "update": [math.hypot(*facts.parameters.update.values()), math.hypot(*moved.values())],
+        "figures": figures_of(facts, engine.config),
+        "skipped after": result.skipped,
+    }
+
+
 def trial(arguments: list[str], ranks: Ranks, folder: Path, kind: str) -> dict[str, Any]:
     """Two good steps, one planted on the last rank alone, one good; beside an engine that never saw the planted."""
     config = load_config(folder / "tiny.yaml", arguments)
@@ -68,15 +88,15 @@ def trial(arguments: list[str], ranks: Ranks, folder: Path, kind: str) -> dict[s
     after = snapshot(engine)
     if planted is not None:
         planted.remove()
-    good = go(engine, 3)
+    looked_at = look(engine, rows_of_step(3, ranks, batch))
     go(twin, 3)
     return {
+        **looked_at,
         "kept": same(before, after),
         "skipped": result.skipped,
         "loss": str(result.loss),
         "own": [str(float(part)) for part in result.shares],
         "goes on": same(snapshot(engine), snapshot(twin)) and not same(after, snapshot(engine)),
-        "skipped after": good.skipped,
     }
 
 

@@ -41,8 +41,8 @@ def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(tmp_path: 
         for process in ranks:
             process.kill()
             process.wait()
-    for rank in range(2):
-        found = json.loads((tmp_path / f"found-{rank}.json").read_text())
+    by_rank = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
+    for rank, found in enumerate(by_rank):
         assert len(found) == 8
         for name, trial in found.items():
             assert trial["kept"], name
@@ -50,6 +50,15 @@ def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(tmp_path: 
             assert (trial["skipped"], trial["skipped after"]) == (1, 0), name
             assert (trial["loss"] == "nan") == name.startswith("loss"), name
             assert ("nan" in trial["own"]) == (rank == 1 and name.startswith("loss")), name
+            assert trial["findings"] == [], name
+            for figure in ("gradient", "update"):
+                said, was = trial[figure]
+                assert said == pytest.approx(was, rel=1e-3), (name, figure)
+            assert trial["figures"] == by_rank[0][name]["figures"], name
+            whole = found[f"{name[:-1]}0"]["figures"]
+            assert trial["figures"] == pytest.approx(whole, rel=1e-2), name
+            assert "train/gradient/embeddings" in whole
+            assert "train/update_ratio/generator" in whole
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""What is found is told once a state, in the log, in health.jsonl and as a tag, and not again after a restart."""
+
+import json
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pipeline.base.config import RunConfig
+from pipeline.base.log import get_logger
+from pipeline.health.facts import Finding
+from pipeline.training.checkpoint import TrainState
+from pipeline.training.health_job import Health
+from pipeline.training.ranks import Ranks
+from pipeline.training.run import Run
+
+BAD, WORSE = Finding("bad", "it is bad: mend it"), Finding("worse", "it is worse: mend that")
+
+
+def job(folder: Path, tags: list[str], step: int = 0) -> Health:
+    tracker = SimpleNamespace(tags=lambda given: tags.append(given["health"]))
+    run = SimpleNamespace(
+        config=RunConfig(),
+        folder=SimpleNamespace(path=folder),
+        origin=SimpleNamespace(vocab_size=300),
+        ranks=Ranks(),
+        tracker=tracker,
+        engine=None,
+    )
+    return Health(cast(Run, cast(Any, run)), TrainState(step=step))
+
+
+def test_once_a_state(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get_logger(), "propagate", True)
+    caplog.set_level(logging.INFO, "pipeline")
+    tags: list[str] = []
+    health = job(tmp_path, tags)
+    for step, found in enumerate(([], [BAD], [BAD], [BAD, WORSE], [WORSE], []), 1):
+        health._tell(step, found)
+    assert [record.message for record in caplog.records] == [
+        "step 2: health: it is bad: mend it",
+        "step 4: health: it is worse: mend that",
+        "step 5: health: no longer: bad",
+        "step 6: health: no longer: worse",
+    ]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO", "INFO"]
+    assert tags == ["bad", "bad, worse", "worse", "sound"]
+    lines = [json.loads(line) for line in (tmp_path / "health.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["state"], line["code"]) for line in lines] == [
+        *((2, "begins", "bad"), (4, "begins", "worse"), (5, "ends", "bad"), (6, "ends", "worse"))
+    ]
+
+
+def test_after_a_restart(tmp_path: Path) -> None:
+    tags: list[str] = []
+    before = job(tmp_path, tags)
+    before._tell(2, [BAD])
+    before._tell(4, [BAD, WORSE])
+    after = job(tmp_path, tags, step=3)  # from a checkpoint of step 3
+    assert list(after.active) == ["bad"]
+    after._tell(4, [BAD, WORSE])
+    lines = [json.loads(line)["step"] for line in (tmp_path / "health.jsonl").read_text().splitlines()]
+    assert lines == [2, 4]
+
+
+def test_the_steps_looked_at(tmp_path: Path) -> None:
+    health = job(tmp_path, [])
+    looked_at = [step for step in range(1, 301) if health.prepare(TrainState(step=step - 1)) is not None]
+    assert looked_at == [1, 2, 100, 200, 300]
