@@ -62,15 +62,21 @@ def main(stage: str, argv: list[str] | None = None) -> int:
             return _run(stage, arguments, rank)
     except UserError as error:
         if rank == 0 or _only_met_here(error):
-            print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
+            _tell(stage, rank, error)
         return EXIT_USER
     except Preempted as error:
         if error.told or (error.told is None and rank == 0):
-            print(f"{stage}{f', rank {rank}' if rank else ''}: {error}", file=sys.stderr, flush=True)
+            _tell(stage, rank, error)
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; the same command goes on from what is complete.", file=sys.stderr, flush=True)
         return 130
+
+
+def _tell(stage: str, rank: int, error: Exception) -> None:
+    from pipeline.base.stores.faults import shown
+
+    print(f"{stage}{f', rank {rank}' if rank else ''}: {shown(error)}", file=sys.stderr, flush=True)
 
 
 def _run(stage: str, arguments: argparse.Namespace, rank: int) -> int:

@@ -5,6 +5,7 @@ import sys
 
 from pipeline.base.files import told_plainly
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.stores.faults import shown
 
 _FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -33,5 +34,13 @@ def setup_logging(folder: RunFolder | None, rank: int = 0) -> None:
             file = logging.FileHandler(folder.log / f"rank-{rank}.log")
         file.setFormatter(logging.Formatter(_FORMAT))
         logger.addHandler(file)
+    for handler in logger.handlers:
+        handler.addFilter(_without_secrets)
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Passwords in URLs and keys of the environment do not get into a log, whoever writes the line."""
+    record.msg, record.args = shown(record.getMessage()), None
+    return True

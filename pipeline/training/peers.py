@@ -8,7 +8,9 @@ hangs. Price: a message of about 100 bytes a rank and second, and the store's an
 
 import json
 import os
+import shlex
 import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
-from pipeline.training.launcher import ELASTIC, birth_of
+from pipeline.training.launcher import DEEPSPEEDS, ELASTIC, birth_of
 
 BEAT_SECONDS = 1.0
 RANKS_A_SECOND = 64
@@ -56,13 +58,15 @@ class Member(NamedTuple):
     """Where a rank runs."""
 
     host: str
+    address: str
+    """By which the others reach it, as a hostfile may name it; empty where it cannot be told."""
     process: int
     birth: int | None
 
     @classmethod
     def own(cls) -> "Member":
         """This process."""
-        return cls(socket.gethostname(), os.getpid(), birth_of(os.getpid()))
+        return cls(socket.gethostname(), own_address(os.environ["MASTER_ADDR"]), os.getpid(), birth_of(os.getpid()))
 
 
 class Peers:
@@ -152,7 +156,9 @@ class Peers:
             return f"{who}; the launcher starts the ranks again from the newest checkpoint, on the hosts that are left."
         if hosts:
             names = " and ".join(sorted(hosts))
-            return f"{who}. Take {names} out of the hostfile unless it is back; {GOES_ON}"
+            again = shlex.join(["deepspeed", "--hostfile", "HOSTFILE", *launched()])
+            how = f"start again: {again}" if DEEPSPEEDS in os.environ else GOES_ON
+            return f"{who}. Take {names} out of the hostfile unless it is back; {how}"
         return f"{who}; {GOES_ON}"
 
     def places(self) -> str:
@@ -170,10 +176,11 @@ class Peers:
         hosts = {self.members[rank].host for rank in ranks}
         if len(hosts) == 1:
             host = hosts.pop()
+            address = self.members[ranks[0]].address if host != self.members[self.rank].host else ""
             whole = [rank for rank, member in enumerate(self.members) if member.host == host] == list(ranks)
             if whole and len(ranks) < len(self.members):
-                return f"host {host} ({_numbered(ranks)})"
-            return f"{_numbered(ranks)} on host {host}"
+                return f"host {host} ({', '.join(filter(None, (address, _numbered(ranks))))})"
+            return f"{_numbered(ranks)} on host {host}{f' ({address})' if address else ''}"
         return _numbered(ranks)
 
     def _is_one(self, ranks: Sequence[int]) -> bool:
@@ -216,6 +223,19 @@ def meet_peers(rank: int, members: Sequence[Member], token: str, seconds: float)
     peers = Peers(rank, members, own)
     peers.start()
     return peers
+
+
+def own_address(towards: str) -> str:
+    """This machine's address on the way to another one; empty where it cannot be told."""
+    with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((towards, 9))  # of a datagram socket: chooses the route, sends nothing
+        return str(probe.getsockname()[0])
+    return ""
+
+
+def launched() -> list[str]:
+    """The words after the launcher's own ones in the command that started this rank."""
+    return [word for word in sys.argv if not word.startswith("--local_rank")]
 
 
 def _numbered(ranks: Sequence[int]) -> str:

@@ -5,6 +5,8 @@ import multiprocessing
 import multiprocessing.synchronize
 import os
 import signal
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -115,6 +117,31 @@ def test_a_folder_in_use_is_refused_and_freed_by_death(tmp_path: Path) -> None:
     finally:
         os.kill(other.pid or 0, signal.SIGKILL)
         other.join()
+    with lock_folder(tmp_path):
+        pass
+
+
+def stop_slowly(path: Path, held: multiprocessing.synchronize.Event) -> None:
+    with lock_folder(path) as lock:
+        lock.stopping()
+        held.set()
+        time.sleep(0.5)
+
+
+def test_a_holder_that_is_stopping_is_waited_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    other = context.Process(target=stop_slowly, args=(tmp_path, held))
+    other.start()
+    assert held.wait(30)
+    with lock_folder(tmp_path):
+        other.join()
+        assert (tmp_path / ".lock").read_text() == f"process {os.getpid()} on {socket.gethostname()}\n"
+    assert f"in use by process {other.pid} on " in capsys.readouterr().err
+
+
+def test_the_text_of_a_stale_lock_holds_nothing(tmp_path: Path) -> None:
+    (tmp_path / ".lock").write_text("process 1 on another.host, which is stopping\n")
     with lock_folder(tmp_path):
         pass
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from pipeline.training.launcher import ELASTIC, birth_of
+from pipeline.training.launcher import DEEPSPEEDS, ELASTIC, birth_of
 from pipeline.training.peers import Member, News, Peers, is_peer_error
 
 
@@ -28,7 +28,7 @@ class Store(dict[str, str]):
         return [self[key].encode() for key in keys]
 
 
-HOSTS = [Member("alpha", -1, None), Member("alpha", -2, None), Member("beta", -3, None), Member("beta", -4, None)]
+HOSTS = [Member(host, "10.0.0.2" if host == "beta" else "", -1, None) for host in ("alpha", "alpha", "beta", "beta")]
 
 
 def beat(store: Store, count: int, *ranks: int, **more: Any) -> None:
@@ -51,8 +51,8 @@ def test_a_silent_host_is_lost_and_named_once_a_host(seen: tuple[Store, Peers]) 
         assert peers.lost(15.0) == ([2, 3] if second > 17 else [])
     lost = peers.lost(15.0)
     assert peers.sentence(lost, "step 1,234: agrees with the other ranks", 15.0) == (
-        "host beta (ranks 2-3) is gone since step 1,234. Take beta out of the hostfile unless it is back; the same "
-        "command goes on from the newest checkpoint."
+        "host beta (10.0.0.2, ranks 2-3) is gone since step 1,234. Take beta out of the hostfile unless it is "
+        "back; the same command goes on from the newest checkpoint."
     )
     assert peers.tells(lost)
     assert not Peers(1, HOSTS, store).tells(lost)
@@ -85,9 +85,10 @@ def test_a_store_that_does_not_answer_is_the_first_rank_lost(seen: tuple[Store, 
     assert peers.sentence([0], "the start", 15.0).startswith("rank 0 on host alpha is gone since the start. Take alpha")
 
 
-def test_the_end_of_a_process_on_this_host_is_seen_at_once() -> None:
+def test_the_end_of_a_process_on_this_host_is_seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        members = [Member.own(), Member(Member.own().host, other.pid, birth_of(other.pid))]
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        members = [Member.own(), Member(Member.own().host, "127.0.0.1", other.pid, birth_of(other.pid))]
         store = Store()
         beat(store, 1, 0, 1)
         peers = Peers(0, members, store)
@@ -104,7 +105,12 @@ def test_the_end_of_a_process_on_this_host_is_seen_at_once() -> None:
 def test_an_elastic_launcher_needs_nobody(seen: tuple[Store, Peers], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ELASTIC, "pretrain")
     text = seen[1].sentence([2], "step 7: log", 15.0)
-    assert text.startswith("rank 2 on host beta is gone since step 7; the launcher starts the ranks again")
+    assert text.startswith("rank 2 on host beta (10.0.0.2) is gone since step 7; the launcher starts the ranks again")
+    monkeypatch.delenv(ELASTIC)
+    monkeypatch.setenv(DEEPSPEEDS, "2")
+    monkeypatch.setattr("sys.argv", ["pipeline/pretrain.py", "--local_rank=0", "--config", "a b.yaml"])
+    text = seen[1].sentence([2, 3], "step 7: log", 15.0)
+    assert text.endswith("start again: deepspeed --hostfile HOSTFILE pipeline/pretrain.py --config 'a b.yaml'")
 
 
 def test_which_rank_waits_where(seen: tuple[Store, Peers]) -> None:
@@ -113,7 +119,7 @@ def test_which_rank_waits_where(seen: tuple[Store, Peers]) -> None:
     beat(store, 2, 1, 3, place="step 5: agrees")
     beat(store, 2, 2, place="step 5: waits for data")
     peers._read(1.0)
-    assert peers.places() == "ranks 0-1, 3 at step 5: agrees; rank 2 on host beta at step 5: waits for data"
+    assert peers.places() == "ranks 0-1, 3 at step 5: agrees; rank 2 on host beta (10.0.0.2) at step 5: waits for data"
     for second in range(3, 10):
         beat(store, second, 1, 3, place="step 5: agrees")
         peers._read(1.0)
