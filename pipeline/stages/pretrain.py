@@ -26,7 +26,7 @@ from pipeline.training.evaluate_job import owes_evaluation
 from pipeline.training.initial import announce, initial_objective, is_continued
 from pipeline.training.launcher import ELASTIC
 from pipeline.training.loop import train
-from pipeline.training.metrics_file import cut_metrics
+from pipeline.training.metrics_file import all_metrics, cut_metrics
 from pipeline.training.origin import Origin, find_origin, training_stream, verify_data
 from pipeline.training.plan import plan_pretraining
 from pipeline.training.ranks import Ranks
@@ -102,7 +102,7 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
             tracker.tags({"ranks": str(ranks.world), "zero_stage": str(zero_stage(config))})
             tracker.artifact(folder.config)
             ranks.watch.last_words.append(lambda: tracker.status("KILLED"))
-            with ranks.told():  # here already: MLflow is told that the run was stopped, not that it failed
+            with ranks.told(), all_metrics(folder.metrics):  # here: MLflow is told that it was stopped, not that it failed
                 run = Run(config, folder, origin, engine, stream, tracker)
                 state = train(run, leave_out(run, state, bad) if bad else state)
     except (Preempted, UserError) as error:

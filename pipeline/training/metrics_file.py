@@ -5,6 +5,8 @@ A full disk does not stop the run: lines wait in memory, in order, until there i
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.base.files import told_plainly, write_atomic
@@ -36,18 +38,25 @@ def append_metrics(path: Path, step: int, values: dict[str, float]) -> None:
         _LINES.setdefault(path, Lines(path)).add(json.dumps({"step": step, "time": time.time()} | values))
 
 
-def write_waiting(path: Path) -> bool:
-    """Writes the lines that a full disk kept waiting; whether there are none left. UserError as `append_metrics`."""
-    lines = _LINES.get(path)
-    with told_plainly(path):
-        return lines is None or lines.write()
+@contextmanager
+def all_metrics(path: Path) -> Iterator[None]:
+    """At its end what a full disk kept waiting is written; a warning where lines are missing all the same."""
+    try:
+        yield
+    finally:
+        _end(path)
 
 
-def end_metrics(path: Path) -> None:
-    """At the end of a run: a warning where lines still wait, or were given up."""
-    written, lines = write_waiting(path), _LINES.pop(path, None)
-    if lines is not None and (not written or lines.lost):
-        get_logger().warning(f"{path} lacks {lines.waiting + lines.lost:,} lines: the disk was full.")
+def _end(path: Path) -> None:
+    lines = _LINES.pop(path, None)
+    if lines is None:
+        return
+    try:
+        lines.write()
+    except OSError as error:
+        get_logger().warning(f"{path} cannot be written: {error.strerror}")
+    if missing := lines.waiting + lines.lost:
+        get_logger().warning(f"{path} lacks {missing:,} lines: the disk was full.")
 
 
 def _step(line: bytes) -> float:

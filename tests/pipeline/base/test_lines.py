@@ -12,7 +12,7 @@ from pipeline.base import lines as module
 from pipeline.base.errors import UserError
 from pipeline.base.journal import Journal
 from pipeline.base.lines import Lines
-from pipeline.training.metrics_file import append_metrics, cut_metrics, end_metrics, write_waiting
+from pipeline.training.metrics_file import all_metrics, append_metrics, cut_metrics
 
 
 @contextmanager
@@ -81,12 +81,12 @@ def test_metrics_on_a_full_disk_wait_and_are_cut_with_the_others(tmp_path: Path)
     with full_at(path.stat().st_size):
         for step in range(2, 6):
             append_metrics(path, step, {"x": 0.5})
-        assert not write_waiting(path)
         cut_metrics(path, 4)  # back to the checkpoint of step 4
     append_metrics(path, 5, {"x": 0.25})
     assert steps(path) == [1, 2, 3, 4, 5]
-    end_metrics(path)
-    assert write_waiting(path)
+    with all_metrics(path), full_at(path.stat().st_size):
+        append_metrics(path, 6, {"x": 0.25})
+    assert steps(path) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_journal_on_a_full_disk_keeps_its_points(tmp_path: Path) -> None:
