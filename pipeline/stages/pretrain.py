@@ -102,7 +102,7 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
             tracker.tags({"ranks": str(ranks.world), "zero_stage": str(zero_stage(config))})
             tracker.artifact(folder.config)
             ranks.watch.last_words.append(lambda: tracker.status("KILLED"))
-            with ranks.told(), all_metrics(folder.metrics):  # here: MLflow is told that it was stopped, not that it failed
+            with ranks.told(), all_metrics(folder.metrics):  # here: MLflow is told of a stop, not of a failure
                 run = Run(config, folder, origin, engine, stream, tracker)
                 state = train(run, leave_out(run, state, bad) if bad else state)
     except (Preempted, UserError) as error:
