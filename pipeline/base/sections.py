@@ -125,6 +125,14 @@ class TrainConfig(Section):
     """Longest time in which nothing moves: then all ranks write their threads' stacks and end, to be started again."""
     peer_timeout: Seconds = 15.0
     """How long another rank may be silent, its host cut off: then this one ends, to be started again."""
+    on_spike: Literal["record", "rollback"] = "record"
+    """What follows on a loss spike: rollback goes on from the last good checkpoint without the batches up to it."""
+    spike_window: Annotated[int, Field(ge=8, le=100_000)] = 128
+    """Losses that the next one is held against."""
+    spike_score: Rate = 8.0
+    """Robust deviations above their median from which a loss is a spike."""
+    spike_skip: Positive = 32
+    """Batches up to the spike that a rollback leaves out, but none before the checkpoint."""
     deterministic: bool = False
     """The same command on the same machine gives the same bits, on a GPU as far as its kernels can; slower there."""
     threads: Annotated[int, Field(gt=0, le=1024)] | None = None

@@ -33,6 +33,7 @@ from pipeline.training.ranks import Ranks
 from pipeline.training.resume import check_same_data, check_unchanged, find_resume_point, load_into
 from pipeline.training.run import Run
 from pipeline.training.schedule import odd_warmup
+from pipeline.training.spikes import Rollback, go_back, read_rollbacks, with_passed
 from pipeline.training.watchdog import watchdog_of
 
 ELASTIC_SECONDS = 60.0
@@ -104,7 +105,12 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
             ranks.watch.last_words.append(lambda: tracker.status("KILLED"))
             with ranks.told(), all_metrics(folder.metrics):  # here: MLflow is told of a stop, not of a failure
                 run = Run(config, folder, origin, engine, stream, tracker)
-                state = train(run, leave_out(run, state, bad) if bad else state)
+                state = with_passed(state, read_rollbacks(folder.path, ranks))
+                reached = train(run, leave_out(run, state, bad) if bad else state)
+                while isinstance(reached, Rollback):
+                    state = go_back(run, reached)
+                    reached = train(run, leave_out(run, state, bad) if bad else state)
+                state = reached
     except (Preempted, UserError) as error:
         ranks.leave(str(error))
         raise

@@ -67,15 +67,24 @@ class TrainState:
 
     evaluation_owed: bool = False
     """The evaluation due at this step was given up for a stop: it is made before the next step."""
-    batches_passed: int = 0
-    """Global batches of the stream that were passed over after a loss spike."""
+    passed: tuple[str, ...] = ()
+    """Global batches of the stream that are left out after a loss spike, as "first-last"."""
+    losses: tuple[float, ...] = ()
+    """The last train.spike_window of them, oldest first."""
+    last_spike: int = 0
+    """Step of the last loss spike."""
     bad_shards: tuple[str, ...] = ()
     """Shards that could not be read and are left out (data.on_bad_shard skip), by name."""
 
     @property
     def position(self) -> int:
-        """Global batches of the stream so far: those done and those passed over."""
-        return self.step + self.batches_passed
+        """Number, in the stream, of the next global batch: those done and those left out come before it."""
+        place, covered = self.step, -1
+        for first, last in sorted((int(one), int(other)) for one, _, other in (x.partition("-") for x in self.passed)):
+            begin = max(first, covered + 1)
+            place += max(0, last - begin + 1) if place >= begin else 0
+            covered = max(covered, last)
+        return place
 
     @property
     def updates(self) -> int:
@@ -280,9 +289,9 @@ def _like(value: Any, default: Any) -> Any:
     """The value, if it is of its default's type; numbers are finite and not below zero."""
     number = isinstance(default, int | float) and not isinstance(default, bool)
     allowed = (int, float) if isinstance(default, float) else type(default)
-    if isinstance(default, tuple):  # of names
-        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-            raise ValueError(f"{value!r} is no list of names")
+    if isinstance(default, tuple):  # of names or numbers
+        if not isinstance(value, list | tuple) or not all(isinstance(one, str | float) for one in value):
+            raise ValueError(f"{value!r} is no list of names or numbers")
         value = tuple(value)
     elif not isinstance(value, allowed) or (number and (isinstance(value, bool) or not 0 <= value < math.inf)):
         raise ValueError(f"{value!r} is no {type(default).__name__}")

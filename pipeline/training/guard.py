@@ -20,6 +20,7 @@ from pipeline.base.log import get_logger
 from pipeline.stream.order import share
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.engine_config import micro_size
+from pipeline.training.metrics_file import cut_metrics
 from pipeline.training.places import sample_keys
 from pipeline.training.replay_file import save_replay
 from pipeline.training.run import Run
@@ -33,8 +34,10 @@ SHOWN = 8
 class Guard:
     """Looks at every step's outcome. Collective."""
 
-    def __init__(self, run: Run, save: Save) -> None:
-        self.context, self.save = run, save
+    def __init__(self, run: Run, save: Save, state: TrainState) -> None:
+        self.context, self.save, self.path = run, save, run.folder.path / "skipped.jsonl"
+        if run.ranks.rank == 0:
+            cut_metrics(self.path, state.step)
 
     def look(self, state: TrainState, result: StepResult) -> None:
         """state: after the step. Raises UserError on all ranks past train.max_skipped updates left out in a row."""
@@ -59,7 +62,8 @@ class Guard:
     def _facts(self, state: TrainState, result: StepResult) -> dict[str, Any]:
         """What is kept of the step: which samples, and of which of them the loss itself was not finite. Collective."""
         run, train = self.context, self.context.config.train
-        size, first = micro_size(run.config, run.ranks.world), (state.position - 1) * train.batch_size
+        size = micro_size(run.config, run.ranks.world)
+        first = replace(state, step=state.step - 1).position * train.batch_size
         marks = torch.zeros(train.batch_size)
         for number, part in enumerate(result.shares):
             if not math.isfinite(float(part)):
@@ -85,7 +89,7 @@ class Guard:
         }
 
     def _tell(self, state: TrainState, result: StepResult, facts: dict[str, Any]) -> None:
-        path = self.context.folder.path / "skipped.jsonl"
+        path = self.path
         line = json.dumps({"step": state.step, "time": time.time()} | facts)
         try:
             with told_plainly(path), open(path, "a", encoding="utf-8") as file:

@@ -14,11 +14,15 @@ from pipeline.training.health_job import Health
 from pipeline.training.jobs import Job, Log
 from pipeline.training.run import Run
 from pipeline.training.save_job import Save
+from pipeline.training.spikes import Rollback, Spikes
 from pipeline.training.step import StepResult, train_step
 
 
-def train(run: Run, state: TrainState) -> TrainState:
-    """Trains from `state` to the last step. Raises Preempted, with the state saved, when any rank was asked to stop."""
+def train(run: Run, state: TrainState) -> TrainState | Rollback:
+    """Trains from `state` to the last step, or to a loss spike that is gone back from.
+
+    Raises Preempted, with the state saved, when any rank was asked to stop.
+    """
     train, ranks = run.config.train, run.ranks
     stream, first = run.stream, state.step
     stream.leave_out(state.bad_shards)
@@ -31,7 +35,7 @@ def train(run: Run, state: TrainState) -> TrainState:
         health = Health(run, state)
         log = Log(run, batches, health)
         jobs: tuple[Job, ...] = (health, log, evaluate, save)
-        guard = Guard(run, save)
+        guard, spikes = Guard(run, save, state), Spikes(run, save, state)
         result: StepResult | None = None
         state = evaluate.make_up(state)
         while state.step < train.steps:
@@ -46,8 +50,13 @@ def train(run: Run, state: TrainState) -> TrainState:
                 raise stopped(state, result, save)
             ranks.watch.beat(f"{step}: forward, backward, update")
             result = train_step(run.engine, rows, state, health.prepare(state))  # one global batch
-            state = advance(run, state, result)
+            before, state = state, advance(run, state, result)
             guard.look(state, result)
+            state, rollback = spikes.look(state, result)
+            if rollback is not None:
+                return rollback
+            if state.position != before.position + 1:
+                batches.restart(state.position)
             run.speed.steps += 1
             try:
                 for job in jobs:

@@ -46,6 +46,10 @@ class Save:
             else:
                 self._take_up(self.writer.ended(), state.step)
 
+    def settle(self, step: int) -> None:
+        """Waits for a save under way. Collective."""
+        self._take_up(self.writer.wait(), step)
+
     def finish(self, state: TrainState) -> None:
         """Returns once this very state is saved. Collective; UserError when that failed twice."""
         self._take_up(self.writer.wait(), state.step)
