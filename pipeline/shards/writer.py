@@ -6,12 +6,11 @@ tar headers and paddings, about 3 kB a block (2 % at 65,536 tokens).
 """
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from pipeline.base.arrays import npy_bytes
 from pipeline.base.files import complete_file
@@ -19,29 +18,30 @@ from pipeline.shards.block import Block
 from pipeline.shards.manifest import ShardEntry
 
 
-class _HashingFile:
-    """A file that counts and digests what is written to it."""
+class _Archive:
+    """A tar file that counts and digests what is written to it."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
         self.digest = hashlib.sha256()
         self.bytes = 0
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: bytes) -> None:
         self.file.write(data)
         self.digest.update(data)
         self.bytes += len(data)
-        return len(data)
 
-    def tell(self) -> int:
-        return self.bytes
+    def add(self, name: str, data: bytes) -> None:
+        """A member: header, content, zeros up to a whole block."""
+        info = tarfile.TarInfo(name)  # mtime, uid and gid are 0 and the owners' names empty unless set
+        info.size = len(data)
+        info.mode = 0o644
+        self.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE))
 
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    info = tarfile.TarInfo(name)  # mtime, uid and gid are 0 and the owners' names empty unless set
-    info.size = len(data)
-    info.mode = 0o644
-    tar.addfile(info, io.BytesIO(data))
+    def end(self) -> None:
+        """Two blocks of zeros, and more up to a whole record."""
+        end = self.bytes + 2 * tarfile.BLOCKSIZE
+        self.write(bytes(end - self.bytes + -end % tarfile.RECORDSIZE))
 
 
 def write_shard(path: Path, blocks: Iterable[Block]) -> ShardEntry:
@@ -51,16 +51,16 @@ def write_shard(path: Path, blocks: Iterable[Block]) -> ShardEntry:
     """
     count = tokens = documents = 0
     with complete_file(path) as aside, open(aside, "wb") as raw:
-        file = _HashingFile(raw)
-        with tarfile.open(fileobj=cast(IO[bytes], file), mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for block in blocks:
-                meta = json.dumps(block.meta, sort_keys=True, separators=(",", ":"))
-                _add(tar, f"{block.key}.ids.npy", npy_bytes(block.ids))
-                _add(tar, f"{block.key}.documents.npy", npy_bytes(block.documents))
-                _add(tar, f"{block.key}.meta.json", meta.encode())
-                count += 1
-                tokens += block.meta["tokens"]
-                documents += len(block.documents)
+        file = _Archive(raw)
+        for block in blocks:
+            meta = json.dumps(block.meta, sort_keys=True, separators=(",", ":"))
+            file.add(f"{block.key}.ids.npy", npy_bytes(block.ids))
+            file.add(f"{block.key}.documents.npy", npy_bytes(block.documents))
+            file.add(f"{block.key}.meta.json", meta.encode())
+            count += 1
+            tokens += block.meta["tokens"]
+            documents += len(block.documents)
+        file.end()
     return ShardEntry(
         name=f"{path.parent.name}/{path.name}",
         blocks=count,

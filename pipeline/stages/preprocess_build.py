@@ -5,6 +5,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from pipeline.corpus.quarantine import BadCount, write_quarantine
 from pipeline.corpus.sample import chosen_units
 from pipeline.corpus.tasks import Task
 from pipeline.duplicates.drops import read_drops
+from pipeline.reporting.page import template
 from pipeline.shards.block import token_dtype
 from pipeline.shards.manifest import Manifest, ShardEntry, SplitEntry, check_sizes, split_entry
 from pipeline.stages.preprocess_changes import check_unread_changes
@@ -87,6 +89,7 @@ class Build:
         if self.failed:
             self.set_aside(work.read, tokens)
         self.check_splits()
+        Thread(target=template, daemon=True).start()  # while the workers write
         splits = {split: self.write_shards(split, kind, codec, rows) for (split, kind), rows in tables.items()}
         check_unread_changes(work, self.config, self.folder)
         if needed.keys:

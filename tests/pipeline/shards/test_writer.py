@@ -69,6 +69,20 @@ def test_same_blocks_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert first == second
 
 
+def test_the_bytes_are_those_of_tarfile(tmp_path: Path) -> None:
+    write_shard(tmp_path / "train" / "000000.tar", blocks())
+    again = io.BytesIO()
+    with (
+        tarfile.open(tmp_path / "train" / "000000.tar") as ours,
+        tarfile.open(fileobj=again, mode="w", format=tarfile.USTAR_FORMAT) as theirs,
+    ):
+        for member in ours:
+            info = tarfile.TarInfo(member.name)
+            info.size, info.mode = member.size, 0o644
+            theirs.addfile(info, ours.extractfile(member))
+    assert again.getvalue() == (tmp_path / "train" / "000000.tar").read_bytes()
+
+
 def test_members_are_plain_and_nothing_is_pickled(tmp_path: Path) -> None:
     write_shard(tmp_path / "train" / "000000.tar", blocks())
     with tarfile.open(tmp_path / "train" / "000000.tar") as tar:
@@ -102,10 +116,10 @@ def test_a_failure_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_plainly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: object, data: bytes) -> int:
+    def full(self: object, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(writer._HashingFile, "write", full)
+    monkeypatch.setattr(writer._Archive, "write", full)
     with pytest.raises(UserError, match=r"000000\.tar: no space left on the device"):
         write_shard(tmp_path / "train" / "000000.tar", blocks())
     assert list((tmp_path / "train").iterdir()) == []
