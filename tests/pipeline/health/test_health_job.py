@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -32,20 +33,32 @@ def job(folder: Path, tags: list[str], step: int = 0) -> Health:
     return Health(cast(Run, cast(Any, run)), TrainState(step=step))
 
 
-def test_once_a_state(tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(get_logger(), "propagate", True)
-    caplog.set_level(logging.INFO, "pipeline")
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[logging.LogRecord]]:
+    """What is logged, whatever handlers other tests have left."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    monkeypatch.setattr(handler, "emit", records.append)
+    monkeypatch.setattr(get_logger(), "handlers", [handler])
+    monkeypatch.setattr(get_logger(), "propagate", False)
+    level = get_logger().level
+    get_logger().setLevel(logging.INFO)
+    yield records
+    get_logger().setLevel(level)
+
+
+def test_once_a_state(tmp_path: Path, told: list[logging.LogRecord]) -> None:
     tags: list[str] = []
     health = job(tmp_path, tags)
     for step, found in enumerate(([], [BAD], [BAD], [BAD, WORSE], [WORSE], []), 1):
         health._tell(step, found)
-    assert [record.message for record in caplog.records] == [
+    assert [record.getMessage() for record in told] == [
         "step 2: health: it is bad: mend it",
         "step 4: health: it is worse: mend that",
         "step 5: health: no longer: bad",
         "step 6: health: no longer: worse",
     ]
-    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING", "INFO", "INFO"]
+    assert [record.levelname for record in told] == ["WARNING", "WARNING", "INFO", "INFO"]
     assert tags == ["bad", "bad, worse", "worse", "sound"]
     lines = [json.loads(line) for line in (tmp_path / "health.jsonl").read_text().splitlines()]
     assert [(line["step"], line["state"], line["code"]) for line in lines] == [
