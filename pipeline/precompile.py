@@ -10,10 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.base.cleaning_sections import CleanConfig
 from pipeline.base.duplicates_sections import DeduplicateConfig
 from pipeline.cleaning.cleaner import Cleaner
 from pipeline.corpus.documents import document_of
+from pipeline.duplicates.equal_loops import first_equal
 from pipeline.duplicates.keys import KeyWriter
 
 TEXTS = ("The cat sat on the mat, and that was that. " * 40, "The naïve cat sat on the mat, and that was that. " * 40)
@@ -22,6 +25,7 @@ TEXTS = ("The cat sat on the mat, and that was that. " * 40, "The naïve cat sat
 FILTERS: tuple[dict[str, Any], ...] = (
     {"length": {"min_words": 1}, "ratios": {}, "fineweb": {}},
     {"stop_words": {}},
+    {"stop_words": {"language": "zh"}},
     {"gopher_quality": {}},
     {"gopher_repetition": {}},
 )
@@ -38,6 +42,7 @@ def main() -> None:
         keys.add(text, document_of(text).digest)
     with tempfile.TemporaryDirectory() as folder:
         keys.save(Path(folder))
+    first_equal(np.zeros(2, np.uint64), np.zeros(2, np.uint64))
 
 
 if __name__ == "__main__":

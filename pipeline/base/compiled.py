@@ -6,35 +6,69 @@ another. Import a module of compiled functions late: Numba takes 0.3 s to load. 
 such a function, and integers that wrap.
 """
 
+import fcntl
 import hashlib
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numba
+from numba.core.caching import FunctionCache
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def compiled(function: Function) -> Function:
     """The function, compiled at its first call for the types of its arguments."""
-    folder = Path(function.__code__.co_filename).parent
-    before = numba.config.CACHE_DIR
-    # Numba looks at the function's own file alone, though its code has what it calls and names in it.
-    numba.config.CACHE_DIR = str(Path(before or folder / "__pycache__") / f"loops-{_digest(folder)}")
-    try:
-        return cast(Function, numba.njit(cache=True, nogil=True)(function))
-    except RuntimeError:  # no folder to keep machine code in can be written
-        return cast(Function, numba.njit(nogil=True)(function))
-    finally:
-        numba.config.CACHE_DIR = before
+    dispatcher = numba.njit(nogil=True)(function)
+    place = _place(Path(function.__code__.co_filename).parent)
+    if place is not None:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(place)
+        try:
+            dispatcher._cache = _Kept(function)
+        finally:
+            numba.config.CACHE_DIR = before
+    return cast(Function, dispatcher)
+
+
+class _Kept(FunctionCache):
+    """Numba's cache, for processes that compile at the same time, and on a disk that may be full."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Numba picks the first free name of a file without a lock: two kinds of arguments could get the same."""
+        with suppress(OSError), open(Path(self.cache_path) / "lock", "wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().save_overload(sig, data)
 
 
 @cache
-def _digest(folder: Path) -> str:
-    """Of the folder's sources."""
+def _place(folder: Path) -> Path | None:
+    """Where the machine code of a folder's loops is kept; None where nothing can be written.
+
+    Numba looks at a function's own file alone, though its code has what it calls and names in it: so the name has a
+    digest of all sources of the folder.
+    """
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.py")):
         digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    for base in _bases(folder):
+        place = base / f"loops-{digest.hexdigest()[:16]}"
+        with suppress(OSError):
+            place.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=place).close()
+            return place
+    return None
+
+
+def _bases(folder: Path) -> Iterator[Path]:
+    if numba.config.CACHE_DIR:
+        yield Path(numba.config.CACHE_DIR)
+        return
+    yield folder / "__pycache__"
+    with suppress(RuntimeError):  # no home
+        yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "electra"

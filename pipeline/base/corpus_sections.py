@@ -45,8 +45,8 @@ class CorpusConfig(Section):
     """Share of the documents, chosen by a hash of their text, that is kept for evaluation."""
     task_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """Bytes of input that one Ray task takes. Never depends on the number of workers."""
-    max_record_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024
-    """A longer record is set aside: it bounds a worker's memory."""
+    max_record_bytes: Annotated[int, Field(ge=1024, le=1 << 30)] = 16 * 1024 * 1024
+    """A longer record is set aside: it bounds a worker's memory; 1 GiB at most."""
     clean: CleanConfig = CleanConfig()
     """Filters, each off unless named."""
     deduplicate: DeduplicateConfig = DeduplicateConfig()

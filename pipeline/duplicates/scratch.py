@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.files import complete_file
+from pipeline.base.files import complete_file, told_plainly
 
 _PREFIX = "search-for-copies-"
 
@@ -19,7 +19,7 @@ _PREFIX = "search-for-copies-"
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder whose files need not outlive this process."""
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
+    with told_plainly(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         yield Path(folder)
 
 

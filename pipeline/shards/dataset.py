@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pipeline.base.errors import UserError
+from pipeline.base.names import file_inside
 from pipeline.base.storage import Location, is_remote, place_of, reading
 from pipeline.shards.manifest import Manifest, ShardEntry, read_manifest
 
@@ -88,7 +89,7 @@ def _listed(data: Location, manifest: Manifest) -> Iterator[Shard]:
         blocks = documents = 0
         for number, entry in enumerate(split.shards, 1):
             last = number == len(split.shards)
-            yield Shard(name, entry.name, data / entry.name, entry, blocks, documents, last)
+            yield Shard(name, entry.name, file_inside(data, entry.name), entry, blocks, documents, last)
             blocks += entry.blocks
             documents += entry.documents
 
