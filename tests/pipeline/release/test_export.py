@@ -17,6 +17,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id
 from pipeline.release.refresh import MARK
 from pipeline.stages import export
+from pipeline.training.checkpoint import write_manifest
 from pipeline.training.restore import load_objective
 from tests.pipeline.release.checkpoints import make_checkpoint, make_config, make_tokenizer
 
@@ -176,6 +177,7 @@ def test_tokenizer_of_another_model(tokenizer: bytes, tmp_path: Path) -> None:
     config = make_config(tmp_path / "run", "electra", "mlm")
     path = make_checkpoint(config, tokenizer)
     manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"vocab_size": 501}))
+    facts = {key: value for key, value in manifest.items() if key not in ("files", "sha256")}
+    write_manifest(path, facts | {"vocab_size": 501})
     with pytest.raises(UserError, match="has 500 pieces, the checkpoint's model 501"):
         export.run(config)
