@@ -10,11 +10,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.s3_server import s3, s3_backend  # noqa: F401 - fixtures of all tests
 
-settings.register_profile("untimed", deadline=None)  # a busy machine takes seconds for what takes milliseconds
+# A busy machine takes seconds for what takes milliseconds.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 ROOT = Path(__file__).resolve().parents[1]
