@@ -14,11 +14,8 @@ from torch import Tensor
 
 from pipeline.base.errors import UserError
 from pipeline.base.storage import Location, is_remote
+from pipeline.training.peers import Lost
 from pipeline.training.ranks import Ranks
-
-
-class Lost(Exception):
-    """A peer does not answer; the group is of no use any more."""
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -313,13 +313,17 @@ def write_manifest(path: Path, facts: dict[str, Any], digests: Mapping[str, str]
     write_json(path / "manifest.json", manifest | {"sha256": _digest_of(manifest)})
 
 
-def upload_checkpoint(local: Path, path: Location) -> None:
-    """Puts a whole checkpoint's folder into a store, manifest.json last. UserError where the store refuses."""
+def upload_checkpoint(local: Path, path: Location, uploaded: Callable[[], None] = lambda: None) -> None:
+    """Puts a whole checkpoint's folder into a store, manifest.json last. UserError where the store refuses.
+
+    uploaded: called after each file.
+    """
     mark = path / "manifest.json"
     with writing(path):
         mark.unlink(missing_ok=True)  # of a checkpoint that was passed over: it is half the old one from here on
     for file in _files(local):
         upload(file, path / file.relative_to(local).as_posix())
+        uploaded()
     upload(local / mark.name, mark)
 
 

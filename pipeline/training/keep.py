@@ -13,7 +13,15 @@ from pipeline.base.files import is_remote, remove_tree
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import writing
-from pipeline.training.checkpoint import BEST, is_marked, list_checkpoints, local_checkpoints, read_pointer, step_of
+from pipeline.training.checkpoint import (
+    BEST,
+    checkpoint_name,
+    is_marked,
+    list_checkpoints,
+    local_checkpoints,
+    read_pointer,
+    step_of,
+)
 
 LOWER_IS_BETTER = ("loss", "loss_over_entropy", "perplexity")
 """Last parts of names of metrics; of all others the highest value is the best."""
@@ -38,13 +46,14 @@ def remove_asides(folder: RunFolder) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(folder: RunFolder, last: int, every: int | None = None) -> None:
+def prune(folder: RunFolder, saved: int, last: int, every: int | None = None) -> None:
     """Removes complete checkpoints that need not stay (see `to_keep`), and what a killed save left half uploaded.
 
-    Where a store refuses that, a warning: what was saved is saved.
+    saved: the step just saved, which stays. Later ones count for nothing and are left alone: the run passed them over
+    as damaged. Where a store refuses, a warning: what was saved is saved.
     """
     remove_asides(folder)
-    found = list_checkpoints(folder)
+    found = [path for path in list_checkpoints(folder) if path.name <= checkpoint_name(saved)]
     marked = {step_of(path.name): path for path in found if is_marked(path)}
     best = read_pointer(folder, BEST)
     kept = to_keep([step for step in marked if step is not None], last, every, step_of(best) if best else None)
@@ -54,8 +63,7 @@ def prune(folder: RunFolder, last: int, every: int | None = None) -> None:
             (path / "manifest.json").unlink(missing_ok=True)  # the mark first: a kill half-way leaves no whole one
             shutil.rmtree(path, ignore_errors=True)
         return
-    newest = max((path.name for path in marked.values()), default="")
-    half = [path for path in found if path not in marked.values() and path.name < newest]
+    half = [path for path in found if path not in marked.values()]
     try:
         for path in going:
             _unmark(path)

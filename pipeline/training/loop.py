@@ -65,6 +65,10 @@ def train(run: Run, state: TrainState) -> TrainState | Rollback:
                         job.run(state, result)
             except Abandoned:
                 raise stopped(replace(state, evaluation_owed=True), result, save) from None
+            except UserError as error:
+                if job is evaluate and error.shared:  # by all ranks: a shard gone bad, a store that is away
+                    save.finish(replace(state, evaluation_owed=True))  # what was learned is sound
+                raise
             progress.advance(1, **log.figures)
     return state
 
@@ -87,4 +91,6 @@ def stopped(state: TrainState, result: StepResult | None, save: Save) -> Preempt
     """Saves what is not saved yet; the exception that ends the stage."""
     if result is not None:
         save.finish(state)
-    return Preempted(f"stopped; the same command goes on from step {state.step}.")
+    text = f"stopped; the same command goes on from step {state.step}."
+    save.context.ranks.watch.saved(text)
+    return Preempted(text)

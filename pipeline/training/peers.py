@@ -31,8 +31,14 @@ LATE_BEATS = 5
 GLOO = ("gloo", "Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "NCCL")
 
 
+class Lost(Exception):
+    """What a thread tells its peers by is of no use any more: one does not answer (see its cause)."""
+
+
 def is_peer_error(error: BaseException) -> bool:
     """Whether a collective, or the store, has failed because another process or the network is gone."""
+    if isinstance(error, Lost):
+        return error.__cause__ is not None and is_peer_error(error.__cause__)
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in GLOO)

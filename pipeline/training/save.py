@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -186,12 +186,15 @@ class CheckpointFiles:
         facts = {"step": content.state.step, "vocab_size": self.origin.vocab_size, **self.origin.digests()}
         known = {_file(aside, kind).name: value for kind, value in digests.items()}
         write_manifest(aside, facts | content.facts, known)
-        put(aside, path)
+        put(aside, path, self._count)
         move_latest(self.folder, path.name)
         if content.best:
             move_latest(self.folder, path.name, BEST)
         train = self.engine.config.train
-        prune(self.folder, train.keep_last, train.keep_every)
+        prune(self.folder, content.state.step, train.keep_last, train.keep_every)
+
+    def _count(self) -> None:
+        self.moved += 1
 
 
 def save_checkpoint(
@@ -207,10 +210,10 @@ def save_checkpoint(
         return files.write(Content(state, engine.scaler(), facts))
 
 
-def put(aside: Path, path: Path) -> None:
-    """A checkpoint that is complete aside takes its place, by a rename or an upload."""
+def put(aside: Path, path: Path, uploaded: Callable[[], None] = lambda: None) -> None:
+    """A checkpoint that is complete aside takes its place, by a rename or an upload; `uploaded`: after each file."""
     if is_remote(path):
-        upload_checkpoint(aside, path)
+        upload_checkpoint(aside, path, uploaded)
         return
     for entry in (*aside.rglob("*"), aside):
         sync(entry)

@@ -34,6 +34,8 @@ START_SECONDS = 1800.0
 """At least that long may parts of the start take, such as checking all shards, and a wait for a save."""
 LAST_WORDS_SECONDS = 2.0
 ARMED_TICKS = 10
+ARMED_SECONDS = 60.0
+"""At least that long does faulthandler wait: longer than a machine with too much to do keeps the thread from a tick."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class Watchdog:
         self._end_at(seconds, f"not saved within {self.limits.stop:g} s (train.stop_seconds) after {why}; {GOES_ON}")
         for call in self.on_stop:
             call()
+
+    def saved(self, text: str) -> None:
+        """The state is on the disk: should the rest of a stop take too long, it ends with `text`."""
+        self._verdict = text
 
     def lose(self, error: BaseException) -> PeersLost:
         """What to raise in place of a collective's error. Finds out who is gone; the process has to end soon."""
@@ -229,7 +235,7 @@ class Watchdog:
             with suppress(OSError):
                 file = (self.log / f"rank-{self.rank}.log").open("a")
         if file is not None:
-            faulthandler.dump_traceback_later(2 * self._allowed, exit=True, file=file)
+            faulthandler.dump_traceback_later(max(ARMED_SECONDS, 2 * self._allowed), exit=True, file=file)
         return file
 
     def _end(self, text: str) -> NoReturn:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.base.errors import UserError
-from pipeline.training.agreement import Lost
 from pipeline.training.checkpoint import checkpoint_name
+from pipeline.training.peers import Lost
 from pipeline.training.save import CheckpointFiles, Content
 
 RUNNING, LOST, FAILED, SAVED = range(4)
@@ -78,11 +78,12 @@ class Writer:
 
     def wait(self) -> Outcome | None:
         """The same, once it has ended."""
-        seen, watch = -1, self.files.engine.ranks.watch
+        seen, ranks = (-1, -1), self.files.engine.ranks
         while self.content is not None:
-            if seen != self.files.moved:  # a disk that does not answer is a hang, a slow one is not
-                seen = self.files.moved
-                watch.beat(f"waits for the checkpoint of step {self.content.state.step:,} to be written")
+            moved = self.files.moved, ranks.from_first(self.files.moved)  # the first one uploads while the others wait
+            if seen != moved:  # a disk that does not answer is a hang, a slow one is not
+                seen = moved
+                ranks.watch.start(f"waits for the checkpoint of step {self.content.state.step:,} to be written")
             outcome = self.ended()
             if outcome is not None:
                 return outcome

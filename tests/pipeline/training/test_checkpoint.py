@@ -114,9 +114,19 @@ def test_pruning_keeps_the_newest_complete_ones(folder: RunFolder) -> None:
         write(folder, step)
     (folder.checkpoints / "step-00000004" / "manifest.json").unlink()
     (folder.checkpoints / ".step-00000009.1.aside").mkdir()
-    prune(folder, 2)
+    prune(folder, 3, 2)
     names = {path.name for path in folder.checkpoints.iterdir()}
     assert names == {"latest", "step-00000002", "step-00000003", "step-00000004"}
+
+
+def test_pruning_does_not_count_later_ones_that_a_run_passed_over(folder: RunFolder) -> None:
+    for step in (2, 4, 6, 8):
+        write(folder, step)
+    for step in (6, 8):
+        (folder.checkpoints / checkpoint_name(step) / "weights.safetensors").write_bytes(b"")
+    prune(folder, 4, 1)
+    assert [path.name for path in list_checkpoints(folder)] == [checkpoint_name(step) for step in (8, 6, 4)]
+    assert find_checkpoint(folder).name == checkpoint_name(4)
 
 
 def test_what_is_kept() -> None:
@@ -138,13 +148,13 @@ def test_pruning_keeps_the_best_and_every_tenth(folder: RunFolder) -> None:
     for step in (5, 10, 15, 20, 25):
         write(folder, step)
     move_latest(folder, checkpoint_name(15), BEST)
-    prune(folder, 1, 10)
+    prune(folder, 25, 1, 10)
     assert [path.name for path in list_checkpoints(folder)] == [checkpoint_name(step) for step in (25, 20, 15, 10)]
     assert find_checkpoint(folder, "best").name == checkpoint_name(15)
     (folder.checkpoints / "best").write_bytes(b"../../x\xff")
     with pytest.raises(UserError, match=r"train\.keep_best"):
         find_checkpoint(folder, "best")
-    prune(folder, 1)
+    prune(folder, 25, 1)
     assert [path.name for path in list_checkpoints(folder)] == [checkpoint_name(25)]
 
 

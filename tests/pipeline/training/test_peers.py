@@ -11,7 +11,7 @@ import pytest
 import torch.distributed as dist
 
 from pipeline.training.launcher import DEEPSPEEDS, ELASTIC, birth_of
-from pipeline.training.peers import Member, News, Peers, is_peer_error
+from pipeline.training.peers import Lost, Member, News, Peers, is_peer_error
 
 
 class Store(dict[str, str]):
@@ -132,3 +132,7 @@ def test_errors_of_collectives() -> None:
     assert is_peer_error(dist.DistNetworkError("Failed to recv, got 0 bytes."))
     assert not is_peer_error(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not is_peer_error(ValueError(closed))
+    for cause in (RuntimeError(closed), RuntimeError("Tensors must be contiguous")):
+        lost = Lost("told by a thread")
+        lost.__cause__ = cause
+        assert is_peer_error(lost) == is_peer_error(cause)

@@ -182,9 +182,9 @@ def test_pruning_removes_older_ones_and_half_uploads(
     for step in (1, 2, 3, 4, 5):
         write(folder, step)
     (folder.checkpoints / "step-00000002" / "manifest.json").unlink()
-    (folder.checkpoints / "step-00000005" / "manifest.json").unlink()  # newer than the newest whole one: left alone
+    (folder.checkpoints / "step-00000005" / "manifest.json").unlink()  # newer than the one just saved: left alone
     (folder.path / "checkpoints" / ".step-00000003.abc").mkdir()
-    prune(folder, 2)
+    prune(folder, 4, 2)  # the step just saved
     assert names(folder) == ["step-00000005", "step-00000004", "step-00000003"]
     assert list((folder.path / "checkpoints").iterdir()) == []
 
@@ -192,7 +192,7 @@ def test_pruning_removes_older_ones_and_half_uploads(
         raise UserError("cannot write it: access denied")
 
     monkeypatch.setattr(keep, "remove_tree", refuse)
-    prune(folder, 1)
+    prune(folder, 4, 1)
     assert "older checkpoints stay: cannot write it: access denied" in warnings.text
 
 
@@ -221,6 +221,9 @@ def test_upload_checkpoint_writes_the_mark_last(
     (local / "tokenizer").mkdir(parents=True)
     for name in ("weights.safetensors", "a.json", "tokenizer/tokenizer.model", "manifest.json"):
         (local / name).touch()
-    upload_checkpoint(local, place_of(f"{folder.checkpoints}/step-00000001"))  # type: ignore[arg-type]
+    uploaded: list[int] = []
+    path = place_of(f"{folder.checkpoints}/step-00000001")
+    upload_checkpoint(local, path, lambda: uploaded.append(len(order)))
+    assert uploaded == [1, 2, 3]
     assert order[-1] == "manifest.json"
     assert sorted(order) == ["a.json", "manifest.json", "tokenizer.model", "weights.safetensors"]

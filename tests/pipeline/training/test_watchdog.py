@@ -77,6 +77,17 @@ def test_a_stop_has_a_deadline(tmp_path: Path) -> None:
     )
 
 
+def test_past_the_deadline_what_is_saved_is_not_told_as_lost(tmp_path: Path) -> None:
+    def scene() -> int:
+        with Watchdog(Limits(stop=0.2)).watching() as watch:
+            watch.ask_to_stop("a test")
+            watch.saved("stopped; the same command goes on from step 7.")
+            return stuck_for_good()
+
+    said = "pretrain: stopped; the same command goes on from step 7.\n"
+    assert ended(scene, tmp_path / "said") == (EXIT_PREEMPTED, said)
+
+
 def test_a_second_signal_ends_at_once_but_two_at_a_time_are_one(tmp_path: Path) -> None:
     def scene() -> int:
         with Watchdog(LONG).watching() as watch:
@@ -114,6 +125,7 @@ def test_a_process_that_keeps_the_interpreter_is_ended_too(tmp_path: Path, monke
     def scene() -> int:
         (tmp_path / "log").mkdir()
         monkeypatch.setattr(watchdog, "START_SECONDS", 0.3)
+        monkeypatch.setattr(watchdog, "ARMED_SECONDS", 0.3)
         with Watchdog(Limits(hang=0.3), tmp_path / "log").watching() as watch:
             watch.beat("step 1")
             time.sleep(0.4 * watchdog.ARMED_TICKS * watchdog.TICK_SECONDS)
