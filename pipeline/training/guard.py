@@ -36,8 +36,9 @@ class Guard:
 
     def __init__(self, run: Run, save: Save, state: TrainState) -> None:
         self.context, self.save, self.path = run, save, run.folder.path / "skipped.jsonl"
-        if run.ranks.rank == 0:
-            cut_metrics(self.path, state.step)
+        with run.ranks.together(), told_plainly(self.path):
+            if run.ranks.rank == 0:
+                cut_metrics(self.path, state.step)
 
     def look(self, state: TrainState, result: StepResult) -> None:
         """state: after the step. Raises UserError on all ranks past train.max_skipped updates left out in a row."""

@@ -42,9 +42,10 @@ class Health:
         self.probe: Probe | None = None
         self.figures: dict[str, float] = {}
         self.active: dict[str, str] = {}
-        if run.ranks.rank == 0:
-            cut_metrics(self.path, state.step)
-            self.active = still_active(self.path)
+        with run.ranks.together(), told_plainly(self.path):
+            if run.ranks.rank == 0:
+                cut_metrics(self.path, state.step)
+                self.active = still_active(self.path)
 
     def prepare(self, state: TrainState) -> Probe | None:
         """The probe of the coming step, where it is looked at."""

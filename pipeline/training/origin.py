@@ -1,6 +1,8 @@
 """What a run is trained on: the data set and its tokenizer, checked before anything is built on them."""
 
 import json
+import time
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,16 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import facts_of, is_remote, reading
 from pipeline.base.tracking import read_run_id
 from pipeline.shards.manifest import Manifest, all_shards, check_tokenizer, manifest_path, read_manifest
+from pipeline.stream.bad import BadShard
 from pipeline.stream.cache import Cache, Remote, RemoteFile, open_cache
 from pipeline.stream.check import bad_shards
 from pipeline.stream.corpora import find_shares
 from pipeline.stream.loader import TokenStream
 from pipeline.training.ranks import Ranks
 from pipeline.vocabulary.reading import given_digest, given_file
+
+MEET_SECONDS = 10.0
+"""Between two meetings of the ranks that check shards."""
 
 
 @dataclass(frozen=True)
@@ -108,15 +114,23 @@ def training_stream(config: RunConfig, origin: Origin) -> TokenStream:
 def verify_data(origin: Origin, ranks: Ranks, on_bad_shard: str = "stop") -> list[str]:
     """All shards as `check_shards` does, each by one rank, again where one seems broken. Collective.
 
-    A broken one is every rank's UserError; with `skip` a warning, and one of the names that all ranks get.
+    A broken one is every rank's UserError; with `skip` a warning, and one of the names that all ranks get. However many
+    there are, only one that takes too long counts as a hang: the ranks meet now and then.
     """
-    mine = all_shards(origin.manifest)[ranks.rank :: ranks.world]
-    with ranks.together():
-        found = []
-        for error in bad_shards(origin.folder.data, mine):
-            if on_bad_shard == "stop":
-                raise error
-            found.append(error)
+    left = deque(all_shards(origin.manifest)[ranks.rank :: ranks.world])
+    found: list[BadShard] = []
+    done = 0
+    while not done:
+        with ranks.together():
+            until = time.monotonic() + MEET_SECONDS
+            while left and time.monotonic() < until:
+                ranks.watch.start(f"the start: checks {left[0].name}")
+                for error in bad_shards(origin.folder.data, [left.popleft()]):
+                    if on_bad_shard == "stop":
+                        raise error
+                    found.append(error)
+            ranks.watch.start("the start: waits for the ranks that check other shards")
+        done = ranks.least(int(not left))
     for error in found:
         get_logger().warning(f"{error} It is left out.")
     told = ranks.told_by_all(json.dumps([error.shard for error in found]))

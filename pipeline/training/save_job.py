@@ -27,7 +27,9 @@ class Save:
         self.context, self.evaluate = run, evaluate
         self.writer = Writer(CheckpointFiles(run.engine, run.folder, run.origin))
         self.metric = run.config.train.keep_best
-        self.best = run.ranks.from_first(self._best_before() if run.ranks.rank == 0 else None)
+        with run.ranks.together():
+            best = self._best_before() if run.ranks.rank == 0 else None
+        self.best = run.ranks.from_first(best)
         self.saved: TrainState | None = None
         self.last_good = ""
         self.failures = 0

@@ -52,8 +52,9 @@ class Spikes:
 
     def __init__(self, run: Run, save: Save, state: TrainState) -> None:
         self.context, self.save = run, save
-        if run.ranks.rank == 0:
-            cut_metrics(run.folder.path / FILE, state.step)
+        with run.ranks.together(), told_plainly(run.folder.path / FILE):
+            if run.ranks.rank == 0:
+                cut_metrics(run.folder.path / FILE, state.step)
 
     def look(self, state: TrainState, result: StepResult) -> tuple[TrainState, Rollback | None]:
         """state: after the step. The state with its loss in the window; and what is to be gone back to."""
@@ -69,7 +70,7 @@ class Spikes:
         found = replace(found, last_spike=state.step)
         batch = replace(state, step=state.step - 1).position
         self._tell(state.step, batch, result.loss, score)
-        return found, self._go_back(state.step, batch, result.loss, score) if train.on_spike == "rollback" else None
+        return found, self._go_back(found, batch, result.loss, score) if train.on_spike == "rollback" else None
 
     def _tell(self, step: int, batch: int, loss: float, score: float) -> None:
         run, size = self.context, self.context.config.train.batch_size
@@ -88,23 +89,27 @@ class Spikes:
         except UserError as error:  # a full disk does not end the run
             get_logger().warning(f"step {step}: not noted in {FILE}: {error}")
 
-    def _go_back(self, step: int, batch: int, loss: float, score: float) -> Rollback | None:
+    def _go_back(self, state: TrainState, batch: int, loss: float, score: float) -> Rollback | None:
         """Decides, and writes the decision down. UserError where that cannot be written."""
-        run, ranks = self.context, self.context.ranks
+        run, ranks, step = self.context, self.context.ranks, state.step
         self.save.settle(step)
+        ranks.watch.start(f"step {step:,}: looks for a checkpoint to go back to")
         known = read_rollbacks(run.folder.path, ranks)
-        checkpoint = find_resume_point(run.folder, ranks, open_cache(run.config.data))
+        cache = open_cache(run.config.data)
+        checkpoint = find_resume_point(run.folder, ranks, cache)
         if checkpoint is None or any(one["checkpoint"] == checkpoint.name for one in known):
             why = (
                 "there is no checkpoint yet" if checkpoint is None else f"it has gone back to {checkpoint.name} before"
             )
             get_logger().warning(f"step {step}: the run goes on: {why}")
+            if checkpoint is not None:
+                cache.release_at(checkpoint)
             return None
         with ranks.together():
             start, _ = read_state(checkpoint)
             first = max(batch - run.config.train.spike_skip + 1, with_passed(start, known).position)
             entry = {"step": step, "loss": loss, "score": score, "checkpoint": checkpoint.name}
-            entry |= {"first_batch": first, "last_batch": batch}
+            entry |= {"first_batch": first, "last_batch": batch, "bad_shards": state.bad_shards}
             if ranks.rank == 0:
                 write_json(run.folder.path / ROLLBACKS, [*known, entry])
         get_logger().warning(
@@ -115,17 +120,21 @@ class Spikes:
 
 def go_back(run: Run, rollback: Rollback) -> TrainState:
     """Puts the checkpoint's state into the engine; the batches that are left out from here on. Collective."""
+    run.ranks.watch.start(f"goes back to {rollback.checkpoint.name}")
     state = load_into(run.engine, rollback.checkpoint)
-    with run.ranks.together():
+    open_cache(run.config.data).release_at(rollback.checkpoint)
+    with run.ranks.together(), told_plainly(run.folder.metrics):
         if run.ranks.rank == 0:
             cut_metrics(run.folder.metrics, state.step)
+    run.ranks.watch.start(f"begins again at step {state.step:,}")
     return with_passed(state, read_rollbacks(run.folder.path, run.ranks))
 
 
 def with_passed(state: TrainState, rollbacks: list[dict[str, Any]]) -> TrainState:
-    """The state with the batches that rollbacks.json leaves out beside those that it knows of."""
+    """The state with what rollbacks.json leaves out beside what it knows of: batches, and shards that were bad then."""
     passed = {*state.passed, *(f"{one['first_batch']}-{one['last_batch']}" for one in rollbacks)}
-    return replace(state, passed=tuple(sorted(passed)))
+    bad = {*state.bad_shards, *(name for one in rollbacks for name in one.get("bad_shards", ()))}
+    return replace(state, passed=tuple(sorted(passed)), bad_shards=tuple(sorted(bad)))
 
 
 def read_rollbacks(run_dir: Path, ranks: Ranks) -> list[dict[str, Any]]:

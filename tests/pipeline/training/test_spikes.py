@@ -10,7 +10,7 @@ from model.objectives.electra import Electra
 from pipeline.command import main
 from pipeline.stages import pretrain
 from pipeline.training.checkpoint import TrainState, find_checkpoint, read_state
-from pipeline.training.spikes import robust_score
+from pipeline.training.spikes import robust_score, with_passed
 from tests.pipeline.training.pretrain_runs import Workshop, assert_same_end, losses
 
 SPIKE = range(60, 65)
@@ -32,6 +32,14 @@ def test_positions_pass_over_what_is_left_out() -> None:
     left_out = {3, *range(11, 15), 20, 21}
     expected = [batch for batch in range(40) if batch not in left_out]
     assert [TrainState(step=step, passed=passed).position for step in range(30)] == expected[:30]
+
+
+def test_what_was_left_out_before_a_rollback_stays_left_out() -> None:
+    state = TrainState(passed=("1-2",), bad_shards=("b",))
+    entry = {"first_batch": 11, "last_batch": 12, "bad_shards": ["c", "a"]}
+    older = {"first_batch": 1, "last_batch": 2}
+    found = with_passed(state, [older, entry])
+    assert (found.passed, found.bad_shards) == (("1-2", "11-12"), ("a", "b", "c"))
 
 
 @pytest.fixture
