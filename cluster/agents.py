@@ -20,6 +20,7 @@ from pathlib import Path
 from cluster.hostfile import Host
 from cluster.remote import SSH_FAILED, explain, ssh_command
 from pipeline.base.errors import EXIT_PREEMPTED, UserError
+from pipeline.base.signals import STOP_SIGNALS
 
 LEASE_SECONDS = 30.0
 BEAT_SECONDS = 5.0
@@ -161,7 +162,7 @@ def follow(agents: Sequence[Agent], patience: float) -> int:
     Where no host is connected for `patience` seconds it is given up. A second signal ends it at once.
     """
     told: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+    for number in stop_signals():
         signal.signal(number, lambda number, frame: told.append(number))
     seen, asked = time.monotonic(), None
     try:
@@ -182,12 +183,19 @@ def follow(agents: Sequence[Agent], patience: float) -> int:
     finally:
         for agent in agents:
             agent.close()
-    return combined([agent.code for agent in agents])
+    return combined([agent.code for agent in agents], stopped=bool(told))
 
 
-def combined(codes: Sequence[int | None]) -> int:
-    """The job's exit code from the agents': a mistake, else done, else preempted, else failed."""
-    return next((code for code in (*FINAL, EXIT_PREEMPTED) if code in codes), 1)
+def stop_signals() -> list[signal.Signals]:
+    """What asks a run to stop: the terminal's end too, unless this process was started to outlive it (nohup)."""
+    outlives = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [*STOP_SIGNALS, *([] if outlives else [signal.SIGHUP])]
+
+
+def combined(codes: Sequence[int | None], stopped: bool) -> int:
+    """The job's exit code from the agents': a mistake, else done, else preempted or stopped from here, else failed."""
+    otherwise = EXIT_PREEMPTED if stopped else 1
+    return next((code for code in (*FINAL, EXIT_PREEMPTED) if code in codes), otherwise)
 
 
 def _given_up(agents: Sequence[Agent], patience: float) -> int:

@@ -4,14 +4,16 @@
 
 torch: torch's elastic agent on every host (cluster/elastic_torch.py); a host that is lost is done without, one that
     returns takes part again. The choice where there are several hosts.
-deepspeed: the deepspeed launcher; a lost host ends the run, and the ranks say how to go on. The choice for one host.
+deepspeed: the deepspeed launcher; a lost host ends the run, and the ranks say how to go on. The choice where the only
+    host is this machine.
 
 Where something else starts a process on each host (Slurm, systemd), the same from there:
 
     python -m cluster.launch --serve --store ADDRESS                                    on a machine that stays
     python -m cluster.launch --node --store ADDRESS --hosts 1:2 --slots 8 -- [...]      on every host
 
-Exit codes: 0 done, 2 a mistake to mend, 75 preempted or lost (the same command goes on), 1 the ranks failed too often.
+Exit codes: 0 done, 2 a mistake to mend, 75 stopped, preempted or lost (the same command goes on), 1 the ranks failed
+too often. With deepspeed other codes are its own or a rank's; 128+N where signal N ended the launcher.
 """
 
 import argparse
@@ -22,6 +24,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -32,7 +35,7 @@ from cluster.hostfile import Host, read_hostfile
 from cluster.remote import SSH_FAILED
 from cluster.rendezvous import DEFAULT_PORT, Node, is_here, open_store, own_address, parse_place, serve
 from pipeline.base.errors import EXIT_PREEMPTED, UserError
-from pipeline.base.signals import STOP_SIGNALS, caught
+from pipeline.base.signals import caught
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = "pipeline/pretrain.py"
@@ -54,47 +57,75 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def pick_engine(asked: str, hosts: Sequence[Host]) -> str:
-    """The engine: the one that is asked for, else by the number of hosts."""
-    return asked if asked != "auto" else "torch" if len(hosts) > 1 else "deepspeed"
+    """The engine: the one that is asked for, else by the number of hosts and where they are."""
+    return asked if asked != "auto" else "deepspeed" if only_here(hosts) else "torch"
+
+
+def only_here(hosts: Sequence[Host]) -> bool:
+    """Whether this machine is the only host."""
+    return len(hosts) == 1 and is_here(_address(hosts[0]))
+
+
+def place_options(hosts: Sequence[Host]) -> list[str]:
+    """The launcher starts the ranks of a single host where it runs itself, and asks that host by ssh all the same."""
+    if only_here(hosts):
+        return ["--no_ssh_check", "--master_addr=127.0.0.1"]  # there may be no sshd
+    return ["--force_multi"] if len(hosts) == 1 else []
 
 
 def deepspeed_command(
-    hostfile: Path, ssh_port: int | None, arguments: Sequence[str], environment: Mapping[str, str]
+    hostfile: Path, options: Sequence[str], arguments: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
     """The launcher's command line and environment: its ssh gives up a host that has fallen silent."""
     program = str(Path(sys.executable).parent / "deepspeed")
-    port = [] if ssh_port is None else ["--ssh_port", str(ssh_port)]
-    options = " ".join(filter(None, [environment.get("PDSH_SSH_ARGS_APPEND"), KEEP_ALIVE]))
-    command = [program, "--hostfile", str(hostfile), *port, SCRIPT, *arguments]
-    return command, {**environment, "PDSH_SSH_ARGS_APPEND": options}
+    ssh = " ".join(filter(None, [environment.get("PDSH_SSH_ARGS_APPEND"), KEEP_ALIVE]))
+    command = [program, "--hostfile", str(hostfile), *options, SCRIPT, *arguments]
+    return command, {**environment, "PDSH_SSH_ARGS_APPEND": ssh}
 
 
-def launch_deepspeed(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+def launch_deepspeed(hosts: Sequence[Host], options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """Runs the launcher. Where hosts are lost it names them and the command to go on; the exit code is the ranks'."""
-    command, environment = deepspeed_command(options.hostfile.resolve(), options.ssh_port, arguments, os.environ)
+    port = [] if options.ssh_port is None else ["--ssh_port", str(options.ssh_port)]
+    command, environment = deepspeed_command(
+        options.hostfile.resolve(), [*port, *place_options(hosts)], arguments, os.environ
+    )
+    # On this machine the launcher hands no signal on to its ranks: its session gets it. To other hosts it does.
+    tell = os.killpg if only_here(hosts) else os.kill
     ends: dict[str, int] = {}
+    told: list[int] = []
     with subprocess.Popen(
-        command, env=environment, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        env=environment,
+        cwd=REPOSITORY,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
     ) as process:
 
         def hand_on(number: int, frame: FrameType | None) -> None:
-            process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+            told.append(number)
+            with suppress(ProcessLookupError):
+                tell(process.pid, signal.SIGTERM)
 
-        with caught(STOP_SIGNALS, hand_on):
-            for line in process.stderr or ():
+        with caught(agents.stop_signals(), hand_on):
+            for line in process.stderr or ():  # to the end of the last rank, which has it open
                 print(line, end="", file=sys.stderr, flush=True)
                 if end := HOST_ENDED.fullmatch(line.strip()):
                     ends[end[1]] = int(end[2])
             process.wait()
-    lost = [name for name, code in ends.items() if code == SSH_FAILED]
+    code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+    if told:
+        return agents.combined([code, *ends.values()], stopped=True)
+    lost = [name for name, ended in ends.items() if ended == SSH_FAILED]
     if not lost:
-        return process.returncode
+        return code
     again = shlex.join(["python", "-m", "cluster.launch", *sys.argv[1:]])
     which = f"{' and '.join(lost)} {'is' if len(lost) == 1 else 'are'}"
     print(
         f"launch: {which} lost. Comment it out in {options.hostfile} unless it is back, then: {again}", file=sys.stderr
     )
-    return EXIT_PREEMPTED if EXIT_PREEMPTED in ends.values() else process.returncode
+    return EXIT_PREEMPTED if EXIT_PREEMPTED in ends.values() else code
 
 
 def for_hosts(environment: Mapping[str, str], files: Sequence[Path]) -> dict[str, str]:
@@ -217,7 +248,7 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     hosts = read_hostfile(options.hostfile)
     if pick_engine(options.engine, hosts) == "torch":
         return launch_torch(hosts, options, arguments)
-    return launch_deepspeed(options, arguments)
+    return launch_deepspeed(hosts, options, arguments)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -27,8 +27,15 @@ GOES_ON_SECONDS = 60.0
 WAIT_SECONDS = 120.0
 SAVE_EVERY = 20
 BATCH = 9
-LAUNCH = [sys.executable, "-m", "cluster.launch", "--store", SWITCH]
-OWN = ["train.steps=1000000", f"train.save_every={SAVE_EVERY}", f"train.batch_size={BATCH}"]
+# A silent host is given up sooner than in earnest, after 6 s and not after 15: the test is about the order of things.
+SOONER = """
+import sys
+from cluster import elastic_torch, launch
+elastic_torch.BEAT_SECONDS, elastic_torch.READ_SECONDS = 2, 10
+sys.exit(launch.main())
+"""
+LAUNCH = [sys.executable, "-c", SOONER, "--store", SWITCH]
+OWN = ["train.steps=1000000", f"train.save_every={SAVE_EVERY}", f"train.batch_size={BATCH}", "train.peer_timeout=5"]
 
 
 @contextmanager

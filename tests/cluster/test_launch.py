@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from cluster.rendezvous import Node, Place, open_store, own_address, parse_place
 from pipeline.base.errors import UserError
 
 ALPHA, BETA = Host("alpha", 8, "hosts:1"), Host("beta", 8, "hosts:2")
+HERE, ELSEWHERE = Host("me@127.0.0.1", 8, "hosts:1"), Host("nowhere.invalid", 8, "hosts:1")
 
 
 @pytest.mark.parametrize(
@@ -36,16 +38,26 @@ def test_the_arguments_are_told_apart(argv: list[str], own: list[str], given: li
     assert launch.split_arguments(argv) == (own, given)
 
 
-def test_the_engine_is_picked_by_the_number_of_hosts() -> None:
-    assert launch.pick_engine("auto", [ALPHA]) == "deepspeed"
+def test_the_engine_is_picked_by_the_hosts() -> None:
+    assert launch.pick_engine("auto", [HERE]) == "deepspeed"
+    assert launch.pick_engine("auto", [ELSEWHERE]) == "torch"
     assert launch.pick_engine("auto", [ALPHA, BETA]) == "torch"
     assert launch.pick_engine("deepspeed", [ALPHA, BETA]) == "deepspeed"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options"),
+    [([HERE], ["--no_ssh_check", "--master_addr=127.0.0.1"]), ([ELSEWHERE], ["--force_multi"]), ([ALPHA, BETA], [])],
+)
+def test_deepspeed_starts_ranks_where_the_hostfile_says(hosts: list[Host], options: list[str]) -> None:
+    """By itself it starts the ranks of a single host on this machine, after it has asked that host by ssh."""
+    assert launch.place_options(hosts) == options
 
 
 def test_deepspeed_gives_up_a_silent_host(tmp_path: Path) -> None:
     """What the user has set for pdsh's ssh stays."""
     given = {"PDSH_SSH_ARGS_APPEND": "-o Compression=yes", "HOME": "/root"}
-    command, environment = launch.deepspeed_command(tmp_path / "hosts", 2222, ["x=1"], given)
+    command, environment = launch.deepspeed_command(tmp_path / "hosts", ["--ssh_port", "2222"], ["x=1"], given)
     assert command[1:] == ["--hostfile", str(tmp_path / "hosts"), "--ssh_port", "2222", "pipeline/pretrain.py", "x=1"]
     options = environment.pop("PDSH_SSH_ARGS_APPEND").split()
     assert options[:2] == ["-o", "Compression=yes"]
@@ -119,6 +131,53 @@ def test_no_numbers_of_hosts(text: str) -> None:
         launch.parse_hosts(text)
 
 
+RANK = """
+trap 'echo x >> {0}/heard; [ $(wc -l < {0}/heard) -gt 1 ] && exit 75; sleep 0.3' TERM
+echo caf\\303\\251 \\377 >&2
+touch {0}/begun
+while ! [ -e {0}/heard ]; do sleep 0.05; done
+while [ {1} -gt $(wc -l < {0}/heard) ]; do sleep 0.05; done
+touch {0}/saved
+"""
+
+
+@pytest.mark.parametrize("numbers", [[signal.SIGTERM], [signal.SIGHUP], [signal.SIGINT, signal.SIGTERM]])
+def test_a_stop_reaches_the_ranks_of_this_machine(
+    numbers: list[signal.Signals], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a launcher that dies of the signal, as deepspeed's does: they save, and are waited for."""
+    (tmp_path / "rank").write_text(RANK.format(tmp_path, len(numbers)))
+    (tmp_path / "hosts").write_text("localhost slots=1\n")
+    line = ["sh", "-c", f"sh {tmp_path / 'rank'} & wait"]
+    monkeypatch.setattr(launch, "deepspeed_command", lambda *_: (line, dict(os.environ)))
+
+    def ask() -> None:
+        for number, seen in zip(numbers, ("begun", "heard"), strict=False):
+            while not (tmp_path / seen).exists():
+                time.sleep(0.02)
+            os.kill(os.getpid(), number)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    assert launch.main([str(tmp_path / "hosts")]) == 75
+    asking.join()
+    assert (tmp_path / "heard").read_text() == "x\n" * len(numbers)
+    assert (tmp_path / "saved").exists() == (len(numbers) == 1)
+
+
+def test_a_launcher_that_a_signal_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hosts").write_text("localhost slots=1\n")
+    monkeypatch.setattr(launch, "deepspeed_command", lambda *_: (["sh", "-c", "kill -9 $$"], dict(os.environ)))
+    assert launch.main([str(tmp_path / "hosts")]) == 137
+
+
+@pytest.mark.parametrize("codes", [[-15, 1], [None, 255], [143]])
+def test_a_stopped_job_is_preempted(codes: list[int | None]) -> None:
+    assert combined(codes, stopped=True) == 75
+    assert combined([*codes, 0], stopped=True) == 0
+    assert combined([*codes, 2, 0], stopped=True) == 2
+
+
 @pytest.mark.parametrize(
     ("codes", "code"),
     [
@@ -133,7 +192,7 @@ def test_no_numbers_of_hosts(text: str) -> None:
     ],
 )
 def test_the_exit_code_of_the_job(codes: list[int | None], code: int) -> None:
-    assert combined(codes) == code
+    assert combined(codes, stopped=False) == code
 
 
 def test_no_word_reaches_a_shell_unquoted() -> None:
@@ -201,7 +260,7 @@ def test_a_host_without_a_rendezvous_is_told() -> None:
 LEASED = """
 import json, os, signal, sys, time
 from cluster import agents
-agents.LEASE_SECONDS, agents.STOP_SECONDS = 1.0, 1.0
+agents.LEASE_SECONDS, agents.STOP_SECONDS = 1.0, 0.5
 print(json.dumps(agents.hold_lease()), flush=True)
 if sys.argv[1] == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -224,7 +283,7 @@ def test_an_agent_lives_by_its_lease(kind: str, code: int) -> None:
         process.stdin.flush()
         assert process.stdout.readline() == "launch: the agent is here\n"
         assert json.loads(process.stdout.readline()) == {"A": "$HOME"}
-        for _ in range(4):  # longer than the lease, renewed
+        for _ in range(3):  # longer than the lease, renewed
             time.sleep(0.4)
             process.stdin.write("alive\n")
             process.stdin.flush()
