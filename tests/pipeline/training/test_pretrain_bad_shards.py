@@ -2,18 +2,25 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.base.config import load_config
+from pipeline.base.errors import UserError
 from pipeline.base.files import read_json
 from pipeline.command import main
+from pipeline.shards.manifest import all_shards
 from pipeline.stream.bad import BadShard
 from pipeline.stream.loader import Prefetcher, Rows, TokenStream
+from pipeline.training import evaluate_job
+from pipeline.training import origin as origin_module
 from pipeline.training.checkpoint import find_checkpoint, list_checkpoints
+from pipeline.training.origin import find_origin, verify_data
+from pipeline.training.ranks import Ranks
 from tests.datasets import make_dataset
-from tests.pipeline.training.pretrain_runs import VOCABULARY, Workshop, assert_same_end, kill, losses, wait
+from tests.pipeline.training.pretrain_runs import VOCABULARY, Workshop, assert_same_end, kill, losses, records, wait
 from tests.web_server import web_server
 
 pytestmark = pytest.mark.slow
@@ -99,3 +106,32 @@ def test_what_was_learned_is_saved_before_a_bad_shard_ends_the_run(
     assert main("pretrain", shop.arguments("saved", *SHARDS)) == 2
     assert "shard x.tar cannot be read" in capsys.readouterr().err
     assert find_checkpoint(shop.run_folder("saved")).name == "step-00000007"
+
+
+def test_what_was_learned_is_saved_before_a_failed_evaluation_ends_the_run(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*given: Any) -> None:
+        with next(one for one in given if isinstance(one, Ranks)).together():
+            raise UserError("the validation shard is gone.")
+
+    arguments = shop.arguments("owing", *SHARDS, "train.steps=8", "train.eval_every=7", "train.save_every=8")
+    folder = shop.run_folder("owing")
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_job, "evaluate_objective", fail)
+        assert main("pretrain", arguments) == 2
+    assert "the validation shard is gone" in capsys.readouterr().err
+    state = read_json(find_checkpoint(folder) / "state.json")
+    assert (state["step"], state["evaluation_owed"]) == (7, True)
+    assert main("pretrain", arguments) == 0
+    assert [line["step"] for line in records(folder) if any(key.startswith("eval/") for key in line)] == [7, 8]
+
+
+def test_each_shard_that_is_checked_counts_as_progress(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config(shop.config, [f"data.path={shop.folder / 'data'}", *SHARDS])
+    origin, ranks, places = find_origin(config), Ranks(), []
+    monkeypatch.setattr(origin_module, "MEET_SECONDS", 1e-4)
+    monkeypatch.setattr(ranks.watch, "start", places.append)
+    assert verify_data(origin, ranks) == []
+    checked = [place.rpartition(" ")[2] for place in places if "checks" in place and "waits" not in place]
+    assert checked == [entry.name for entry in all_shards(origin.manifest)]
