@@ -129,7 +129,8 @@ def test_what_was_learned_is_saved_before_a_failed_evaluation_ends_the_run(
 
 def test_each_shard_that_is_checked_counts_as_progress(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_config(shop.config, [f"data.path={shop.folder / 'data'}", *SHARDS])
-    origin, ranks, places = find_origin(config), Ranks(), []
+    origin, ranks = find_origin(config), Ranks()
+    places: list[str] = []
     monkeypatch.setattr(origin_module, "MEET_SECONDS", 1e-4)
     monkeypatch.setattr(ranks.watch, "start", places.append)
     assert verify_data(origin, ranks) == []
