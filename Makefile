@@ -27,11 +27,12 @@ $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/python -m pipeline.demo --seed $(SEED)
 
-test: setup
-	@$(BIN)/python -m pytest
+# Quick ones side by side; the slow ones start processes of their own.
+test: test-fast
+	@$(BIN)/python -m pytest -m slow
 
 test-fast: setup
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4
 
 lint: setup
 	@$(BIN)/ruff check .

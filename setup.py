@@ -74,6 +74,7 @@ setup(
             "mwparserfromhell==0.7.2",
             "playwright==1.65.2",
             "pytest>=8",
+            "pytest-xdist>=3.6",
         ],
         "lint": ["mypy>=1.11", "pre-commit>=3", "ruff>=0.6", "types-PyYAML", "types-tqdm"],
     },
