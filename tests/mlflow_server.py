@@ -95,6 +95,8 @@ class FaultyServer:
             time.sleep(0.01)
 
     def close(self) -> None:
+        """Ends it, once the requests that it has taken are answered."""
+        self._over.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -102,7 +104,7 @@ class FaultyServer:
 
     def _listen(self) -> None:
         self._server = make_server("127.0.0.1", self.port, self._answer, threaded=True, request_handler=_Quiet)
-        self._server.daemon_threads = True
+        self._server.daemon_threads = False  # else close() would not wait for them
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
