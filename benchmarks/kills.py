@@ -126,9 +126,8 @@ def make_plan(kills: int, seed: int, *, duplicates: bool) -> list[Kill]:
     """The kills in the order of their moments; phases and kinds have fixed shares, drawn without replacement."""
     draw = random.Random(seed)
     shares = {phase: share for phase, share in PHASES.items() if duplicates or phase != "duplicates"}
-    phases = sorted(_deck(shares, kills, draw), key=list(PHASES).index)
-    kinds = _deck(KINDS, kills, draw)
-    plan = []
+    phases = sorted(deck(shares, kills, draw), key=list(PHASES).index)
+    kinds, plan = deck(KINDS, kills, draw), []
     for phase in phases:
         idle = phase in ("start", "tokenizer", "end")
         fits = [kind for kind in kinds if kind != "worker" or not idle] or ["driver"]
@@ -138,12 +137,13 @@ def make_plan(kills: int, seed: int, *, duplicates: bool) -> list[Kill]:
     return sorted(plan, key=lambda kill: (list(PHASES).index(kill.phase), kill.share))
 
 
-def _deck(shares: dict[str, int], count: int, draw: random.Random) -> list[str]:
+def deck(shares: dict[str, int], count: int, draw: random.Random) -> list[str]:
+    """So many names, each as often as its share says; what is left over is drawn. Shuffled."""
     whole = sum(shares.values())
-    deck = [name for name, share in shares.items() for _ in range(share * count // whole)]
-    deck += draw.choices(list(shares), list(shares.values()), k=count - len(deck))
-    draw.shuffle(deck)
-    return deck
+    names = [name for name, share in shares.items() for _ in range(share * count // whole)]
+    names += draw.choices(list(shares), list(shares.values()), k=count - len(names))
+    draw.shuffle(names)
+    return names
 
 
 class Watch:

@@ -4,12 +4,12 @@ Light on purpose: torch is imported after the arguments are read.
 """
 
 import argparse
-import os
 import sys
 
-from pipeline.base.errors import UserError
+from pipeline.base.errors import EXIT_USER, UserError
+from pipeline.base.tool import run_tool
 
-EXIT_DIFFERENT, EXIT_USER, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_DIFFERENT = 1
 _PLACE = "a checkpoint's folder, or a run's (its newest one): a path, or s3://, gs://"
 
 
@@ -37,17 +37,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns the exit code. A UserError is one message."""
     arguments = parser().parse_args(argv)
-    try:
-        return _run(arguments)
-    except UserError as error:
-        print(f"checkpoint {arguments.command}: {error}", file=sys.stderr, flush=True)
-        return EXIT_USER
-    except BrokenPipeError:  # `| head`: what follows has nowhere to go, the interpreter's own flush neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print(f"checkpoint {arguments.command}: interrupted", file=sys.stderr, flush=True)
-        return EXIT_INTERRUPTED
+    return run_tool(f"checkpoint {arguments.command}", lambda: _run(arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:

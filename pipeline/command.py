@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from threading import current_thread, main_thread
 
-from pipeline.base.errors import EXIT_PREEMPTED, Preempted, UserError
+from pipeline.base.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER, Preempted, UserError
 from pipeline.base.signals import heard
 
 DESCRIPTIONS = {
@@ -25,7 +25,6 @@ DESCRIPTIONS = {
     "replay": "One step that gave no finite numbers, run again: which module and which loss term.",
     "explain": "What the networks make of a text: a page of judgements, candidates and attributions.",
 }
-EXIT_USER = 2
 OTHERS_WAIT_SECONDS = 5.0
 """Rank 0 tells a mistake that all ranks meet, and its exit makes the launcher end the others while they wait."""
 FIRST_RANK_SECONDS = 20.0
@@ -70,7 +69,7 @@ def main(stage: str, argv: list[str] | None = None) -> int:
         return EXIT_PREEMPTED
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; the same command goes on from what is complete.", file=sys.stderr, flush=True)
-        return 130
+        return EXIT_INTERRUPTED
 
 
 def _tell(stage: str, rank: int, error: Exception) -> None:

@@ -6,12 +6,9 @@ they lie, so push only what was written by somebody you trust (SECURITY.md).
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from pipeline.base.errors import UserError
-
-EXIT_USER, EXIT_INTERRUPTED = 2, 130
+from pipeline.base.tool import run_tool
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,18 +28,15 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs a command; returns the exit code. A UserError is one message."""
     arguments = parser().parse_args(argv)
-    try:
-        from pipeline.base.tracking_push import push
+    return run_tool("tracking push", lambda: _push(arguments), "interrupted; the same command goes on.")
 
-        for line in push(arguments.run_dir, arguments.settings):
-            print(line, flush=True)
-        return 0
-    except UserError as error:
-        print(f"tracking push: {error}", file=sys.stderr, flush=True)
-        return EXIT_USER
-    except KeyboardInterrupt:
-        print("tracking push: interrupted; the same command goes on.", file=sys.stderr, flush=True)
-        return EXIT_INTERRUPTED
+
+def _push(arguments: argparse.Namespace) -> int:
+    from pipeline.base.tracking_push import push
+
+    for line in push(arguments.run_dir, arguments.settings):
+        print(line, flush=True)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """How a run ends early without being broken: a mistake, or a preemption; and other libraries' errors in short."""
 
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+"""Exit codes of a mistake to mend, and of Ctrl-C."""
 EXIT_PREEMPTED = 75
 """Exit code of a run that has to be started again."""
 

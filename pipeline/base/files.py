@@ -152,20 +152,26 @@ def complete_folder(path: "Location") -> Iterator[Path]:
                 upload(entry, path / entry.relative_to(folder).as_posix())
         return
     path = Path(path)
-    aside, old = _beside(path, "aside"), _beside(path, "old")
+    aside = _beside(path, "aside")
     with told_plainly(path):
         try:
             aside.mkdir(parents=True)
             yield aside
-            for entry in (*aside.rglob("*"), aside):
-                sync(entry)
-            if path.exists():
-                os.rename(path, old)
-            os.rename(aside, path)
-            sync(path.parent)
+            put_folder(aside, path)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+
+
+def put_folder(aside: Path, path: Path) -> None:
+    """A folder that is complete takes the place of `path`, every file fsynced."""
+    for entry in (*aside.rglob("*"), aside):
+        sync(entry)
+    old = _beside(path, "old")
+    if path.exists():
+        os.rename(path, old)
+    os.rename(aside, path)
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def remove_tree(path: "Location") -> None:

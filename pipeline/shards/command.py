@@ -9,11 +9,12 @@ import json
 import logging
 import os
 import sys
+from functools import partial
 from typing import Any
 
 from pipeline.base.errors import UserError
+from pipeline.base.tool import run_tool
 
-EXIT_USER, EXIT_INTERRUPTED = 2, 130
 DESCRIPTIONS = {
     "ls": "Splits and shards with their blocks, tokens, documents, bytes and digests.",
     "cat": "Documents as JSON lines, decoded by the run's tokenizer; joined where they go on over blocks and shards.",
@@ -75,20 +76,14 @@ def main(argv: list[str] | None = None) -> int:
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        _COMMANDS[arguments.command](arguments)
-        sys.stdout.flush()
-        return 0
-    except UserError as error:
-        print(f"shards {arguments.command}: {error}", file=sys.stderr, flush=True)
-        return EXIT_USER
-    except BrokenPipeError:  # `| head`: what follows has nowhere to go, the interpreter's own flush neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except KeyboardInterrupt:
-        print(f"shards {arguments.command}: interrupted", file=sys.stderr, flush=True)
-        return EXIT_INTERRUPTED
+        return run_tool(f"shards {arguments.command}", partial(_run, arguments))
     finally:
         logger.removeHandler(handler)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    _COMMANDS[arguments.command](arguments)
+    return 0
 
 
 def _ls(arguments: argparse.Namespace) -> None:

@@ -3,19 +3,19 @@
 One thread a rank uses it at a time. A peer that is gone or silent for ten minutes is `Lost`, never an endless wait.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from pipeline.base.errors import UserError
 from pipeline.base.storage import Location, is_remote
 from pipeline.training.peers import Lost
-from pipeline.training.ranks import Ranks
+from pipeline.training.ranks import Ranks, gather_json
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -52,7 +52,8 @@ class Agreement:
             problem = str(error)
         except OSError as error:
             problem = str(refusal(error, "a checkpoint"))
-        found = self._gather({"value": value, "problem": problem})
+        mine = {"value": value, "problem": problem}
+        found = self._told(lambda: gather_json(mine, self.world, self._group))
         told = next((one["problem"] for one in found if one["problem"] is not None), None)
         if told is not None:
             raise UserError(told)
@@ -66,21 +67,8 @@ class Agreement:
         """From that rank."""
         self._told(lambda: dist.recv(values, src=source, group=self._group))
 
-    def _gather(self, value: Any) -> list[Any]:
-        """As JSON: nothing that a peer sends is unpickled."""
-        if self.world == 1:
-            return [value]
-        mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
-        self._told(lambda: dist.all_gather(sizes, torch.tensor([len(mine)]), group=self._group))
-        longest = max(int(size) for size in sizes)
-        boxes = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
-        padded = torch.cat([mine, mine.new_zeros(longest - len(mine))])
-        self._told(lambda: dist.all_gather(boxes, padded, group=self._group))
-        return [json.loads(bytes(box[: int(size)].numpy())) for box, size in zip(boxes, sizes, strict=True)]
-
-    def _told(self, work: Callable[[], Any]) -> None:
+    def _told(self, work: Callable[[], T]) -> T:
         try:
-            work()
+            return work()
         except RuntimeError as error:
             raise Lost(str(error).splitlines()[0]) from error

@@ -5,7 +5,6 @@ state, so that a resumed run reads what an unbroken one had read. Price: nothing
 batches made ahead are made anew.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -47,8 +46,7 @@ def next_batch(run: Run, batches: Prefetcher, state: TrainState) -> tuple[Rows |
 def agreed_bad(ranks: Ranks, found: Sequence[UserError]) -> list[str] | None:
     """The shards that any rank could not read, after all were told of an error; None where one has another error."""
     own = [error.shard if isinstance(error, BadShard) else None for error in found]
-    told = [json.loads(text or "[]") for text in ranks.told_by_all(json.dumps(own))]
-    names = {name for one in told for name in one}
+    names = {name for one in ranks.gather(own) for name in one}
     return None if None in names or not names else sorted(names)
 
 

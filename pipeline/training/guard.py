@@ -5,10 +5,8 @@ A skipped step changes nothing but the counts: weights, moments and the schedule
 Price: nothing in a step that is not skipped.
 """
 
-import json
 import logging
 import math
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +18,7 @@ from pipeline.base.log import get_logger
 from pipeline.stream.order import share
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.engine_config import micro_size
-from pipeline.training.metrics_file import cut_metrics
+from pipeline.training.metrics_file import cut_metrics, note
 from pipeline.training.places import sample_keys
 from pipeline.training.replay_file import save_replay
 from pipeline.training.run import Run
@@ -91,12 +89,7 @@ class Guard:
 
     def _tell(self, state: TrainState, result: StepResult, facts: dict[str, Any]) -> None:
         path = self.path
-        line = json.dumps({"step": state.step, "time": time.time()} | facts)
-        try:
-            with told_plainly(path), open(path, "a", encoding="utf-8") as file:
-                file.write(line + "\n")
-        except UserError as error:  # a full disk does not end the run
-            get_logger().warning(f"step {state.step}: not noted in {path.name}: {error}")
+        note(path, state.step, facts)
         keys = list(facts["keys"].items())
         shown = "; ".join(f"{sample}: {key}" for sample, key in keys[:SHOWN])
         more = f"; {len(keys) - SHOWN:,} more in {path}" if len(keys) > SHOWN else ""

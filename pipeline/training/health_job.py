@@ -6,12 +6,9 @@ begins and a line when it ends, to run_dir/health.jsonl, and to the MLflow run's
 
 import json
 import math
-import time
 from pathlib import Path
-from typing import Any
 
 from pipeline.base.config import RunConfig
-from pipeline.base.errors import UserError
 from pipeline.base.files import told_plainly
 from pipeline.base.log import get_logger
 from pipeline.health.facts import Expected, Facts, Finding
@@ -21,7 +18,7 @@ from pipeline.training.checkpoint import TrainState
 from pipeline.training.gradients import noise_scale
 from pipeline.training.initial import is_continued
 from pipeline.training.jobs import due
-from pipeline.training.metrics_file import cut_metrics
+from pipeline.training.metrics_file import cut_metrics, note
 from pipeline.training.probe import KNOWN, Probe, finite
 from pipeline.training.run import Run
 from pipeline.training.step import StepResult
@@ -77,21 +74,14 @@ class Health:
         for code, words in now.items():
             if code not in self.active:
                 get_logger().warning(f"step {step}: health: {words}")
-                self._note({"step": step, "state": "begins", "code": code, "words": words})
+                note(self.path, step, {"state": "begins", "code": code, "words": words})
         for code in self.active:
             if code not in now:
                 get_logger().info(f"step {step}: health: no longer: {code}")
-                self._note({"step": step, "state": "ends", "code": code})
+                note(self.path, step, {"state": "ends", "code": code})
         if now.keys() != self.active.keys():
             self.context.tracker.tags({"health": ", ".join(sorted(now)) or "sound"})
         self.active = now
-
-    def _note(self, line: dict[str, Any]) -> None:
-        try:
-            with told_plainly(self.path), open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line | {"time": time.time()}) + "\n")
-        except UserError as error:  # a full disk does not end the run
-            get_logger().warning(f"not noted in {FILE}: {error}")
 
 
 def expected_of(config: RunConfig, vocab_size: int) -> Expected:

@@ -69,7 +69,7 @@ class Ranks:
             yield
         except UserError as error:
             problem = error
-        found = self._gather(str(problem) if problem else None)
+        found = self.gather(str(problem) if problem else None)
         message = next((text for text in found if text is not None), None)
         if message is not None:
             shared = UserError(message)
@@ -100,9 +100,9 @@ class Ranks:
             self.watch.ask_to_stop("another rank was asked to stop")
         return news == STOPPING
 
-    def told_by_all(self, text: str) -> list[str]:
-        """The texts of all ranks, by rank."""
-        return [one or "" for one in self._gather(text)]
+    def gather(self, value: Any) -> list[Any]:
+        """The values (of JSON) of all ranks, by rank."""
+        return gather_json(value, self.world, self._host)
 
     def stop_if_asked(self) -> None:
         """Raises Preempted on all ranks when any was asked to stop; for the parts before the first step."""
@@ -135,7 +135,7 @@ class Ranks:
         """From now on a rank that is gone or silent ends the others too, in words."""
         if self.world == 1:
             return
-        members = [Member(*json.loads(text or "")) for text in self._gather(json.dumps(Member.own()))]
+        members = [Member(*one) for one in self.gather(Member.own())]
         token = self.from_first(secrets.token_hex(8))
         peers = meet_peers(self.rank, members, token, self.watch.limits.peer)
         self.barrier()  # now all have beaten once
@@ -151,16 +151,18 @@ class Ranks:
                 raise
             raise self.watch.lose(error) from None
 
-    def _gather(self, value: str | None) -> list[str | None]:
-        if self.world == 1:
-            return [value]
-        text = _as_tensor(value)
-        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.world)]
-        dist.all_gather(sizes, torch.tensor([len(text)]), group=self._host)
-        longest = max(int(size) for size in sizes)
-        texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(self.world)]
-        dist.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))), group=self._host)
-        return [_from_tensor(text[: int(size)]) for text, size in zip(texts, sizes, strict=True)]
+
+def gather_json(value: Any, world: int, group: Any) -> list[Any]:
+    """The values (of JSON) of all ranks of a gloo group, by rank. Collective."""
+    if world == 1:
+        return [value]
+    text = _as_tensor(value)
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world)]
+    dist.all_gather(sizes, torch.tensor([len(text)]), group=group)
+    longest = max(int(size) for size in sizes)
+    texts = [torch.zeros(longest, dtype=torch.uint8) for _ in range(world)]
+    dist.all_gather(texts, torch.nn.functional.pad(text, (0, longest - len(text))), group=group)
+    return [_from_tensor(text[: int(size)]) for text, size in zip(texts, sizes, strict=True)]
 
 
 def _as_tensor(value: Any) -> Tensor:

@@ -21,7 +21,7 @@ import yaml
 
 from pipeline.base.config import dump_config
 from pipeline.base.errors import UserError
-from pipeline.base.files import sync
+from pipeline.base.files import put_folder
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import is_remote
 from pipeline.training.agreement import Agreement, briefly
@@ -214,15 +214,8 @@ def put(aside: Path, path: Path, uploaded: Callable[[], None] = lambda: None) ->
     """A checkpoint that is complete aside takes its place, by a rename or an upload; `uploaded`: after each file."""
     if is_remote(path):
         upload_checkpoint(aside, path, uploaded)
-        return
-    for entry in (*aside.rglob("*"), aside):
-        sync(entry)
-    old = aside.with_suffix(".old")
-    if path.exists():
-        os.rename(path, old)
-    os.rename(aside, path)
-    sync(path.parent)
-    shutil.rmtree(old, ignore_errors=True)
+    else:
+        put_folder(aside, path)
 
 
 def _file(aside: Path, kind: str) -> Path:

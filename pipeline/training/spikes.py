@@ -8,8 +8,6 @@ Promise: every decision follows from the losses and what is on the disk, and is 
 takes effect: a run killed at any moment, or begun again, does the same. Price: the window's losses in each checkpoint.
 """
 
-import json
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +18,7 @@ from pipeline.base.files import read_json, told_plainly, write_json
 from pipeline.base.log import get_logger
 from pipeline.stream.cache import open_cache
 from pipeline.training.checkpoint import TrainState, read_state
-from pipeline.training.metrics_file import cut_metrics
+from pipeline.training.metrics_file import cut_metrics, note
 from pipeline.training.ranks import Ranks
 from pipeline.training.resume import find_resume_point, load_into
 from pipeline.training.run import Run
@@ -77,17 +75,12 @@ class Spikes:
         if run.ranks.rank != 0:
             return
         samples = {"first_sample": batch * size, "last_sample": (batch + 1) * size - 1}
-        line = {"step": step, "time": time.time(), "loss": loss, "score": score, **samples}
         get_logger().warning(
             f"step {step}: the loss spikes: {loss:.4f}, {score:.1f} robust deviations above the median of the last "
             f"{run.config.train.spike_window} (train.spike_score {run.config.train.spike_score:g}). Samples "
             f"{samples['first_sample']} to {samples['last_sample']}"
         )
-        try:
-            with told_plainly(run.folder.path / FILE), open(run.folder.path / FILE, "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-        except UserError as error:  # a full disk does not end the run
-            get_logger().warning(f"step {step}: not noted in {FILE}: {error}")
+        note(run.folder.path / FILE, step, {"loss": loss, "score": score, **samples})
 
     def _go_back(self, state: TrainState, batch: int, loss: float, score: float) -> Rollback | None:
         """Decides, and writes the decision down. UserError where that cannot be written."""

@@ -3,6 +3,8 @@
 import random
 from typing import NamedTuple
 
+from benchmarks.kills import deck
+
 KINDS = {"rank": 2, "all": 1, "launcher": 1}
 """Who gets SIGKILL: one rank, all ranks, or one of the two processes of the deepspeed launcher; with shares."""
 MOMENTS = {"save": 4, "between": 7, "start": 1}
@@ -35,7 +37,7 @@ class Kill(NamedTuple):
 def make_plan(kills: int, seed: int, stages: tuple[int, ...] = STAGES) -> list[Kill]:
     """The kills of all runs, one run a stage; within a run in the order of their steps."""
     draw = random.Random(seed)
-    kinds, moments = _deck(KINDS, kills, draw), _deck(MOMENTS, kills, draw)
+    kinds, moments = deck(KINDS, kills, draw), deck(MOMENTS, kills, draw)
     plan: list[Kill] = []
     for number, (kind, moment) in enumerate(zip(kinds, moments, strict=True)):
         stage = stages[number * len(stages) // kills]
@@ -44,11 +46,3 @@ def make_plan(kills: int, seed: int, stages: tuple[int, ...] = STAGES) -> list[K
         delay = draw.uniform(0.0, MOST_DELAY[moment])
         plan.append(Kill(number, stage, step, kind, moment, delay, draw.randint(0, 1), draw.random() < 0.5))
     return plan
-
-
-def _deck(shares: dict[str, int], count: int, draw: random.Random) -> list[str]:
-    whole = sum(shares.values())
-    deck = [name for name, share in shares.items() for _ in range(share * count // whole)]
-    deck += draw.choices(list(shares), list(shares.values()), k=count - len(deck))
-    draw.shuffle(deck)
-    return deck
