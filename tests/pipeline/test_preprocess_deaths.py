@@ -43,9 +43,11 @@ def die_often(run: RunFolder, whole: RunFolder, settings: tuple[Path, list[str]]
     (folder / "begun").unlink(missing_ok=True)
     assert life(settings_of(whole, corpus, *more), folder / "notes", 0) == 0
     *notes, operations = (folder / "notes").read_text().splitlines()
-    most = int(operations.split()[-1]) // 4
-    draw, deaths = random.Random(seed), 0
-    while code := life(settings_of(run, corpus, *more), folder / "begun", draw.randint(1, most)):
+    total, deaths, draw = int(operations.split()[-1]), 0, random.Random(seed)
+    # Lives get longer by and by: the work that no task remembers has to fit into one of them.
+    while code := life(
+        settings_of(run, corpus, *more), folder / "begun", draw.randint(1, total // 8 + deaths * total // 60)
+    ):
         assert code == -signal.SIGKILL
         deaths += 1
         assert deaths < LIVES

@@ -18,6 +18,7 @@ from typing import Any
 import mlflow.pyfunc
 import pandas
 import pytest
+import torch
 import transformers
 from mlflow.pyfunc.scoring_server import invocations
 
@@ -43,6 +44,7 @@ def tiny_export(path: Path) -> None:
     config = transformers.ModernBertConfig(
         **sizes, **places, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=64, initializer_range=0.1
     )
+    torch.manual_seed(0)
     transformers.ModernBertForTokenClassification(config).save_pretrained(path)
     tiny_tokenizer(LETTERS, by_words=False).save_pretrained(path)
 
@@ -125,7 +127,8 @@ def test_a_classifier_is_served_in_two_languages(tmp_path: Path, monkeypatch: py
     write_data(tmp_path)
     settings = {"run_dir": "run", "tracking.uri": "sqlite:///mlflow.db", "train.threads": 1}
     settings |= {f"finetune.{split}": f"{split}.jsonl" for split in ("train", "dev")}
-    settings |= {"finetune.name": "mood", "finetune.export": "export", "finetune.lr": 1e-2, "finetune.max_length": 32}
+    settings |= {"finetune.name": "mood", "finetune.export": "export", "finetune.lr": 5e-3, "finetune.max_length": 32}
+    settings |= {"finetune.epochs": 8}
     finetune.run(load_config(None, [f"{key}={value}" for key, value in settings.items()]))
     texts = ["a good film", "a bad film", "我看过的电影很好", "电影很坏"]
     classify = transformers.pipeline("text-classification", str(tmp_path / "run" / "finetune" / "mood" / "model"))
