@@ -5,6 +5,8 @@ are put together in input order, and a shard is a token range of one stream. Pri
 read twice; the tokens lie on the disk twice until the manifest is written.
 """
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from pathlib import Path
 from pipeline.base.config import RunConfig, dump_config
 from pipeline.base.errors import UserError
 from pipeline.base.files import lock_folder, remove_tree, sha256_file, write_atomic
+from pipeline.base.lease import hold_store
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
@@ -74,10 +77,15 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
 @contextmanager
 def _locked(folder: RunFolder, seen: str) -> Iterator[None]:
     """Holds the run's folder; UserError where another process has made a data set there since it was looked at."""
-    with lock_folder(folder.path):
+    with lock_folder(folder.path), hold_store(folder.store, _interrupt):
         if _digest(folder) != seen:
             raise UserError(f"another process has just finished in {folder.data}. Start the same command again.")
         yield
+
+
+def _interrupt() -> None:
+    """As Ctrl-C does: a wait of the main thread ends."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _digest(folder: RunFolder) -> str:

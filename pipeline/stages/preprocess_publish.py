@@ -13,6 +13,7 @@ import numpy as np
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
 from pipeline.base.files import is_aside, is_remote, read_json, remove_tree, write_atomic, write_json
+from pipeline.base.lease import check_lease
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.corpus.files import InputFile
@@ -44,6 +45,7 @@ def publish(
 ) -> Manifest:
     """Writes everything but the shards, which are there, and removes the scratch folder."""
     work.check()
+    check_lease(folder.store)
     before, numbers = inputs.before, range(len(work.tasks))
     digests = (tokens.folder(number) / "digests" for number in numbers)
     manifest = Manifest(
@@ -70,6 +72,7 @@ def publish(
     read_pass = work.read if wants(config, inputs.revision).any else tokens
     older = read_json(inputs_path(folder, before.version))["files"] if before is not None else []
     write_inputs(folder, inputs.revision, _files_read(work, read_pass, inputs), totals, filter_files(config), older)
+    check_lease(folder.store)
     write_manifest(folder.data / "manifests" / f"{manifest.version:06d}.json", manifest)
     write_manifest(folder.manifest, manifest)
     clear_work(folder, manifest)

@@ -11,6 +11,7 @@ from model.objectives.base import Objective
 from pipeline.base.config import RunConfig, dump_config
 from pipeline.base.errors import Preempted, UserError
 from pipeline.base.files import lock_folder, read_json, write_atomic, write_json
+from pipeline.base.lease import RENEW_SECONDS, STALE_SECONDS, hold_store
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
@@ -34,10 +35,12 @@ from pipeline.training.resume import check_same_data, check_unchanged, find_resu
 from pipeline.training.run import Run
 from pipeline.training.schedule import odd_warmup
 from pipeline.training.spikes import Rollback, go_back, read_rollbacks, with_passed
-from pipeline.training.watchdog import watchdog_of
+from pipeline.training.watchdog import Watchdog, watchdog_of
 
 ELASTIC_SECONDS = 60.0
 """Under an elastic launcher: how long the run's folder is waited for. A host that was cut off may still hold it."""
+LAST_RELEASE_SECONDS = 1.0
+"""How long a process that is ended by its watchdog waits for its store to take back the lease."""
 
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
@@ -53,15 +56,24 @@ def run(config: RunConfig) -> None:
         find_origin(config)  # the likeliest mistakes, told before DeepSpeed's import
     with watchdog_of(config).watching() as watch, ExitStack() as stack:
         if watch.rank == 0:  # held before the ranks meet: a second run is refused at once, and one that ends waited for
-            patience = ELASTIC_SECONDS if ELASTIC in os.environ else 0.0
-            lock = stack.enter_context(lock_folder(RunFolder.of(config).path, patience))
-            watch.on_stop.append(lock.stopping)
+            _hold(RunFolder.of(config), watch, stack)
         watch.start("the start: meets the other ranks")
         if config.train.deterministic:
             make_deterministic()
         ranks = start_ranks(config.train.threads, watch)
         with ranks.told():
             _pretrain(config, ranks)
+
+
+def _hold(folder: RunFolder, watch: Watchdog, stack: ExitStack) -> None:
+    """Holds the run's folder and its store for this run; UserError where another process has them."""
+    elastic = ELASTIC in os.environ
+    lock = stack.enter_context(lock_folder(folder.path, ELASTIC_SECONDS if elastic else 0.0))
+    watch.on_stop.append(lock.stopping)
+    patience = RENEW_SECONDS + STALE_SECONDS if elastic else 0.0
+    lease = stack.enter_context(hold_store(folder.store, lambda: watch.ask_to_stop("the store's loss"), patience))
+    if lease is not None:
+        watch.last_words.append(lambda: lease.release(LAST_RELEASE_SECONDS))
 
 
 def _pretrain(config: RunConfig, ranks: Ranks) -> None:

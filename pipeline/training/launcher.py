@@ -10,6 +10,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.base.processes import birth_of, parent_of
+
 LAUNCHER = b"deepspeed.launcher.launch"
 DEEPSPEEDS, ELASTIC = "CROSS_SIZE", "TORCHELASTIC_RUN_ID"
 """What either sets in the ranks' environment."""
@@ -34,32 +36,11 @@ class LauncherWatch:
         return self.orphan or any(birth is None or birth_of(process) != birth for process, birth in self.watched)
 
 
-def birth_of(process: int) -> int | None:
-    """When a process started, in the kernel's ticks: the same number at another time is another process. None: gone."""
-    status = _status_of(process)
-    return None if status is None or status[0] in "ZX" else int(status[19])
-
-
-def parent_of(process: int) -> int | None:
-    """The process that started it, or that has inherited it; None where there is none."""
-    status = _status_of(process)
-    return None if status is None else int(status[1])
-
-
 def _ancestors() -> list[int]:
     found = [os.getppid()]
     while (above := parent_of(found[-1])) is not None and above > 0:
         found.append(above)
     return found
-
-
-def _status_of(process: int) -> list[str] | None:
-    """Fields of /proc/PID/stat from the state on."""
-    try:
-        status = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return None
-    return status.rpartition(")")[2].split()  # the name before may hold blanks and brackets
 
 
 def _command_of(process: int) -> bytes:

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
-from pipeline.training.launcher import DEEPSPEEDS, ELASTIC, birth_of
+from pipeline.base.processes import birth_of
+from pipeline.training.launcher import DEEPSPEEDS, ELASTIC
 
 BEAT_SECONDS = 1.0
 RANKS_A_SECOND = 64

@@ -22,6 +22,7 @@ import yaml
 from pipeline.base.config import dump_config
 from pipeline.base.errors import UserError
 from pipeline.base.files import put_folder
+from pipeline.base.lease import check_lease
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import is_remote
 from pipeline.training.agreement import Agreement, briefly
@@ -186,7 +187,9 @@ class CheckpointFiles:
         facts = {"step": content.state.step, "vocab_size": self.origin.vocab_size, **self.origin.digests()}
         known = {_file(aside, kind).name: value for kind, value in digests.items()}
         write_manifest(aside, facts | content.facts, known)
+        check_lease(self.folder.store)
         put(aside, path, self._count)
+        check_lease(self.folder.store)
         move_latest(self.folder, path.name)
         if content.best:
             move_latest(self.folder, path.name, BEST)
@@ -195,6 +198,7 @@ class CheckpointFiles:
 
     def _count(self) -> None:
         self.moved += 1
+        check_lease(self.folder.store)
 
 
 def save_checkpoint(

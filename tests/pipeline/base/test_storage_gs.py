@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.base import storage
+from pipeline.base import lease, storage
 from pipeline.base.errors import UserError
 from pipeline.base.storage import download, facts_of, place_of, read_range, system_of, upload
 from pipeline.base.stores import faults
@@ -61,6 +61,7 @@ def test_there_and_back(emulator: "subprocess.Popen[bytes]", tmp_path: Path, mon
     seen = find_files(["gs://ours/v.txt"])[0].changed
     place_of("gs://ours/v.txt").write_bytes(b"next")
     assert seen != find_files(["gs://ours/v.txt"])[0].changed
+    _lease(monkeypatch)
     place.unlink()
     with pytest.raises(UserError, match="there is nothing of that name"):
         read_range(place, 0, 1)
@@ -70,3 +71,13 @@ def test_there_and_back(emulator: "subprocess.Popen[bytes]", tmp_path: Path, mon
         read_range(place_of("gs://ours/v.txt"), 0, 1)
     with pytest.raises(UserError, match="was away or busy"):
         upload(tmp_path / "a", place)
+
+
+def _lease(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)  # the emulator takes every put
+    store = place_of("gs://ours/runs/x")
+    with lease.hold_store(store, lambda: None):
+        lease.check_lease(store)
+        with pytest.raises(UserError, match="is written by process"):
+            lease.hold_store(store, lambda: None).__enter__()
+    assert not (store / lease.NAME).exists()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import torch.distributed as dist
 
-from pipeline.training.launcher import DEEPSPEEDS, ELASTIC, birth_of
+from pipeline.base.processes import birth_of
+from pipeline.training.launcher import DEEPSPEEDS, ELASTIC
 from pipeline.training.peers import Lost, Member, News, Peers, is_peer_error
 
 

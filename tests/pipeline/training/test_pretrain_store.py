@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pipeline.base.files import read_json, write_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import place_of, upload
 from pipeline.command import main
+from pipeline.training import save
 from pipeline.training.checkpoint import find_checkpoint, is_marked, list_checkpoints, load_weights
 from tests.datasets import make_dataset
 from tests.pipeline.release.checkpoints import VOCABULARY, make_tokenizer
@@ -104,3 +106,35 @@ def test_a_run_beside_a_store(
     assert main("pretrain", [*later, f"data.cache={tmp_path / 'there'}"]) == 0
     report = read_json(tmp_path / "later" / "init.json")["sources"]["checkpoint"]
     assert report["from"] == f"{s3.url}/runs/cut (step-00000020)"
+
+
+def test_two_machines_and_one_store(
+    s3: S3Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second is refused; a run whose lease another one has taken over stops, and saves nothing more."""
+    shop = StoreShop(tmp_path, s3.url)
+    arguments = shop.stored("one", "here")
+    folder = shop.folder_of(arguments)
+    assert folder.store is not None
+    place = folder.store / "lease.json"
+    theirs = b'{"host": "node-7", "process": 4711, "since": "2026-01-01 00:00:00 UTC"}'
+    place.write_bytes(theirs)
+    assert main("pretrain", arguments) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"pretrain: the store {folder.store} is written by process 4711 on node-7 since 2026-01-01")
+    assert not folder.metrics.exists()
+    place.unlink()
+
+    plain = save.put
+
+    def put(aside: Path, path: Path, uploaded: Callable[[], None]) -> None:
+        if path.name != "step-00000005":
+            place.write_bytes(theirs)
+        plain(aside, path, uploaded)
+
+    monkeypatch.setattr(save, "put", put)
+    assert main("pretrain", arguments) == 2
+    assert f"pretrain: this run no longer holds the store {folder.store}: it is written by" in capsys.readouterr().err
+    assert [path.name for path in list_checkpoints(folder) if is_marked(path)] == ["step-00000005"]
+    assert (folder.checkpoints / "latest").read_text() == "step-00000005\n"
+    assert place.read_bytes() == theirs

@@ -1,0 +1,24 @@
+"""Processes as the kernel knows them, by number and birth: a number alone is given again. Linux only, from /proc."""
+
+from pathlib import Path
+
+
+def birth_of(process: int) -> int | None:
+    """When a process started, in the kernel's ticks: the same number at another time is another process. None: gone."""
+    status = _status_of(process)
+    return None if status is None or status[0] in "ZX" else int(status[19])
+
+
+def parent_of(process: int) -> int | None:
+    """The process that started it, or that has inherited it; None where there is none."""
+    status = _status_of(process)
+    return None if status is None else int(status[1])
+
+
+def _status_of(process: int) -> list[str] | None:
+    """Fields of /proc/PID/stat from the state on."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return None
+    return status.rpartition(")")[2].split()  # the name before may hold blanks and brackets
