@@ -8,7 +8,6 @@ had. Price: the thread fsyncs the journal before it sends, at most every SEND_SE
 import logging
 import os
 import threading
-from pathlib import Path
 from types import TracebackType
 
 from pipeline.base.config import RunConfig, flatten
@@ -16,7 +15,9 @@ from pipeline.base.errors import Preempted
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.tracking_anew import EARLIER, earlier_senders, set_aside
 from pipeline.base.tracking_sender import Sender, read_state
+from pipeline.base.tracking_sender import journal_path as journal_path
 
 START_SECONDS = 30.0
 SEND_SECONDS = 2.0
@@ -36,15 +37,20 @@ def start_run(
     *,
     active: bool = True,
     parent: "Tracker | None" = None,
+    anew: bool = False,
 ) -> "Tracker":
     """The stage's MLflow run, new or resumed, with the config as parameters and `parents` (digests, run ids) as tags.
 
     With active=False (every rank but 0) all calls do nothing. With `parent` the run is nested under that tracker's.
+    anew: the stage begins at step 0; where the run that it had has points, it gets a new one.
     """
+    earlier = set_aside(folder, stage) if active and anew else None
     tracker = Tracker(config, stage, folder, active=active, parent=parent)
     if active:
         tracker.params(flatten(config.written()))
         tracker.tags({"stage": stage, "run_dir": str(folder.path.resolve())} | parents)
+        if earlier:
+            tracker.tags({EARLIER: earlier})
         tracker.begin()
     return tracker
 
@@ -58,11 +64,6 @@ def status_of(kind: type[BaseException] | None) -> str:
     """How a run that ended with this exception is marked."""
     stopped = kind is not None and issubclass(kind, Preempted | KeyboardInterrupt)
     return "FINISHED" if kind is None else "KILLED" if stopped else "FAILED"
-
-
-def journal_path(folder: RunFolder, stage: str) -> Path:
-    """Where a stage's journal lies; a "/" in the stage's name becomes a "+"."""
-    return folder.log / f"tracking-{stage.replace('/', '+')}.jsonl"
 
 
 def waits(folder: RunFolder) -> str:
@@ -90,6 +91,7 @@ class Tracker(Journal):
         self.run_id = read_run_id(folder, stage)
         above = parent.sender if parent is not None else None
         self.sender = Sender(config, stage, folder, journal_path(folder, stage), above)
+        self._earlier = earlier_senders(config, folder, stage)
         self._wake, self._stop, self._first_try = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._send_until_stopped, name="mlflow", daemon=True)
 
@@ -114,7 +116,7 @@ class Tracker(Journal):
         self._thread.join(seconds)
         self.run_id = self.sender.run_id
         self.close()
-        if self._thread.is_alive() or not self.sender.all_sent():
+        if self._thread.is_alive() or not all(one.all_sent() for one in (self.sender, *self._earlier)):
             get_logger().warning(waits(self.folder))
 
     def __enter__(self) -> "Tracker":
@@ -135,6 +137,8 @@ class Tracker(Journal):
             stopping = self._stop.is_set()
             self.sync()
             sent = self.sender.send()
+            for one in self._earlier:
+                one.send()
             self._first_try.set()
             if stopping:
                 return

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.base.config import RunConfig, load_config
+from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.base.files import lock_folder
-from pipeline.base.journal import Journal, read_journal
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import import_mlflow, journal_path
-from pipeline.base.tracking_sender import Sender, read_state
+from pipeline.base.tracking import import_mlflow
+from pipeline.base.tracking_anew import tell_killed
+from pipeline.base.tracking_sender import Sender, as_remembered, journal_path, read_state
 
 
 def push(run_dir: Path, settings: Sequence[str]) -> Iterator[str]:
@@ -27,19 +27,14 @@ def push(run_dir: Path, settings: Sequence[str]) -> Iterator[str]:
         for stage in _parents_first(stages):
             state = stages[stage]
             above = senders.get(str(state.get("parent")))
-            sender = Sender(_as_remembered(config, state, given), stage, folder, journal_path(folder, stage), above)
+            sender = Sender(as_remembered(config, state, given), stage, folder, journal_path(folder, stage), above)
             senders[stage] = sender
             yield _send(sender)
 
 
 def _send(sender: Sender) -> str:
     """Sends a journal, and the word of a stage that was killed without one; what to say of it."""
-    statuses = [entry["status"] for entry in read_journal(sender.journal) if entry["kind"] == "status"]
-    killed = bool(statuses) and statuses[-1] == "RUNNING"
-    if killed:
-        journal = Journal(sender.journal)
-        journal.status("KILLED")
-        journal.close()
+    killed = tell_killed(sender.journal)
     if sender.all_sent():
         return f"{sender.stage}: all is sent, in run {sender.run_id}"
     waiting = sender.journal.stat().st_size - sender.sent
@@ -68,10 +63,3 @@ def _parents_first(stages: dict[str, dict[str, Any]]) -> list[str]:
         return steps
 
     return sorted(stages, key=lambda stage: (depth(stage), stage))
-
-
-def _as_remembered(config: RunConfig, state: dict[str, Any], given: set[str]) -> RunConfig:
-    """The config with the stage's own address, experiment and name, but for what was given."""
-    kept = {key: state[key] for key in ("uri", "experiment", "run_name") if isinstance(state.get(key), str)}
-    own = {key: value for key, value in kept.items() if f"tracking.{key}" not in given}
-    return config.model_copy(update={"tracking": config.tracking.model_copy(update=own)})

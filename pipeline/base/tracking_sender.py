@@ -9,7 +9,7 @@ tracking.json before: one whose creation was not answered is found again.
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -40,6 +40,27 @@ def read_state(folder: RunFolder) -> dict[str, dict[str, Any]]:
         get_logger().warning(f"MLflow runs of earlier stages are not known: {error}")
         return {}
     return {k: v for k, v in state.items() if isinstance(v, dict)} if isinstance(state, dict) else {}
+
+
+def journal_path(folder: RunFolder, stage: str) -> Path:
+    """Where a stage's journal lies; a "/" in the stage's name becomes a "+"."""
+    return folder.log / f"tracking-{stage.replace('/', '+')}.jsonl"
+
+
+def rename_stage(folder: RunFolder, stage: str, name: str) -> None:
+    """What tracking.json knows of a stage it knows of `name` from here on."""
+    with _locked(folder):
+        state = read_state(folder)
+        if stage in state:
+            state[name] = state.pop(stage)
+            write_json(folder.tracking, state)
+
+
+def as_remembered(config: RunConfig, state: dict[str, Any], given: Collection[str] = ()) -> RunConfig:
+    """The config with the stage's own address, experiment and name, but for what was given."""
+    kept = {key: state[key] for key in ("uri", "experiment", "run_name") if isinstance(state.get(key), str)}
+    own = {key: value for key, value in kept.items() if f"tracking.{key}" not in given}
+    return config.model_copy(update={"tracking": config.tracking.model_copy(update=own)})
 
 
 def whole_address(uri: str) -> str:

@@ -111,7 +111,8 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
     if odd := odd_warmup(config):
         get_logger().warning(odd)
     try:
-        with start_run(config, "pretrain", folder, _parents(origin), active=ranks.rank == 0) as tracker:
+        first, anew = ranks.rank == 0, checkpoint is None
+        with start_run(config, "pretrain", folder, _parents(origin), active=first, anew=anew) as tracker:
             tracker.tags({"ranks": str(ranks.world), "zero_stage": str(zero_stage(config))})
             tracker.artifact(folder.config)
             ranks.watch.last_words.append(lambda: tracker.status("KILLED"))

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from pipeline.base import tracking
+from pipeline.base import tracking, tracking_anew
 from pipeline.base.config import RunConfig, load_config
 from pipeline.base.errors import Preempted, UserError
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import read_run_id, start_run
+from pipeline.base.tracking_push import push
+from pipeline.base.tracking_sender import Sender
 from tests.mlflow_server import new_database
 
 
@@ -52,6 +54,59 @@ def test_one_run_per_stage_goes_on_after_a_restart(store: str, folder: RunFolder
         raise ValueError("ours")
     assert client.get_run(str(tracker.run_id)).info.status == "FAILED"
     assert tracker.run_id != first
+
+
+def history(store: str, run_id: str | None) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in MlflowClient(store).get_metric_history(str(run_id), "train/loss")]
+
+
+def train(store: str, folder: RunFolder, values: dict[int, float], *, anew: bool, killed: bool = False) -> str | None:
+    """A pretraining with these losses."""
+    tracker = start_run(config(store), "pretrain", folder, {}, anew=anew)
+    for step, value in values.items():
+        tracker.metrics(step, {"train/loss": value})
+    tracker.finish("RUNNING" if killed else "FINISHED")
+    return tracker.run_id
+
+
+def test_a_training_begun_anew_gets_a_run_of_its_own_and_loses_no_point(store: str, folder: RunFolder) -> None:
+    """Its checkpoints were deleted, or it was killed before the first: no point of either is lost or doubled."""
+    first = train(store, folder, {}, anew=True)
+    assert train(store, folder, {1: 3.0, 2: 2.5, 3: 2.0}, anew=True, killed=True) == first  # nothing was to keep
+    second = train(store, folder, {1: 9.0, 2: 8.0}, anew=True)
+    assert train(store, folder, {2: -1.0, 3: 7.0}, anew=False) == second == read_run_id(folder, "pretrain") != first
+    third = train(store, folder, {1: 1.0}, anew=True)
+    found = {run_id: history(store, run_id) for run_id in (first, second, third)}
+    assert found == {first: [(1, 3.0), (2, 2.5), (3, 2.0)], second: [(1, 9.0), (2, 8.0), (3, 7.0)], third: [(1, 1.0)]}
+    runs = [MlflowClient(store).get_run(str(run_id)) for run_id in found]
+    assert [run.data.tags.get("earlier_run_id") for run in runs] == [None, first, second]
+    assert [run.info.status for run in runs] == ["KILLED", "FINISHED", "FINISHED"]
+    assert sorted(path.name for path in folder.log.glob("tracking-*")) == [
+        *("tracking-pretrain.1.jsonl", "tracking-pretrain.2.jsonl", "tracking-pretrain.jsonl")
+    ]
+
+
+def test_what_waited_of_an_earlier_training_is_sent_by_the_next(
+    store: str, folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        away.setattr(Sender, "_open", lambda self: 1 / 0)
+        train(store, folder, {1: 3.0, 2: 2.5}, anew=True, killed=True)
+    kept = tracking_anew.rename_stage
+
+    def kill(*arguments: object) -> None:
+        kept(*arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(tracking_anew, "rename_stage", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(store, folder, {}, anew=True)
+    second = train(store, folder, {1: 9.0}, anew=True)
+    first = read_run_id(folder, "pretrain.1")
+    assert (history(store, first), history(store, second)) == ([(1, 3.0), (2, 2.5)], [(1, 9.0)])
+    assert MlflowClient(store).get_run(str(first)).info.status == "KILLED"
+    assert [line.split(":")[0] for line in push(folder.path, [])] == ["pretrain", "pretrain.1"]
 
 
 def test_ranks_that_are_not_active_do_nothing(folder: RunFolder) -> None:
