@@ -1,6 +1,7 @@
 """Shared by all tests: no network, no telemetry, few threads, no deadlines, and where real corpora lie."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,11 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Where Ray notes the cluster that runs on this machine: one of the tests beside these is not for these.
+    _noted = tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True)
+    os.environ["RAY_TMPDIR"] = _noted.name
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,3 +44,8 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set ELECTRA_DATA")
     return folder
+
+
+def pytest_unconfigure() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        _noted.cleanup()
