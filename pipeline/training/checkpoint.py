@@ -313,6 +313,12 @@ def write_manifest(path: Path, facts: dict[str, Any], digests: Mapping[str, str]
     write_json(path / "manifest.json", manifest | {"sha256": _digest_of(manifest)})
 
 
+def add_to_manifest(path: Location, facts: dict[str, Any]) -> None:
+    """Adds what was learned of a complete checkpoint later. Damaged where it is none."""
+    manifest = read_manifest(path) | facts
+    write_json(path / "manifest.json", manifest | {"sha256": _digest_of(manifest)})
+
+
 def upload_checkpoint(local: Path, path: Location, uploaded: Callable[[], None] = lambda: None) -> None:
     """Puts a whole checkpoint's folder into a store, manifest.json last. UserError where the store refuses.
 

@@ -10,15 +10,18 @@ from pathlib import Path
 
 from pipeline.base.errors import UserError
 from pipeline.base.files import is_remote, remove_tree
+from pipeline.base.lease import check_lease
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.storage import writing
 from pipeline.training.checkpoint import (
     BEST,
+    add_to_manifest,
     checkpoint_name,
     is_marked,
     list_checkpoints,
     local_checkpoints,
+    move_latest,
     read_pointer,
     step_of,
 )
@@ -38,6 +41,23 @@ def is_better(metric: str, value: float, than: float | None) -> bool:
     if than is None:
         return True
     return value < than if metric.rpartition("/")[2] in LOWER_IS_BETTER else value > than
+
+
+def add_evaluation(folder: RunFolder, step: int, figures: dict[str, float], best: bool) -> bool:
+    """Notes what an evaluation has found after the checkpoint was saved, and points `best` at it where it is the best.
+
+    Where that is refused, False and a warning: the checkpoint is as it was.
+    """
+    path = folder.checkpoints / checkpoint_name(step)
+    try:
+        check_lease(folder.store)
+        add_to_manifest(path, {"evaluation": figures})
+        if best:
+            move_latest(folder, path.name, BEST)
+    except UserError as error:
+        get_logger().warning(f"step {step}: its evaluation is not noted with its checkpoint: {error}")
+        return False
+    return True
 
 
 def remove_asides(folder: RunFolder) -> None:

@@ -38,6 +38,7 @@ def train(run: Run, state: TrainState) -> TrainState | Rollback:
         guard, spikes = Guard(run, save, state), Spikes(run, save, state)
         result: StepResult | None = None
         state = evaluate.make_up(state)
+        save.made_up(state.step)
         while state.step < train.steps:
             step = f"step {state.step + 1:,}"
             try:

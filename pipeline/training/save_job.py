@@ -13,7 +13,7 @@ from pipeline.base.log import get_logger
 from pipeline.training.checkpoint import BEST, TrainState, read_manifest, read_pointer
 from pipeline.training.evaluate_job import Evaluate
 from pipeline.training.jobs import due
-from pipeline.training.keep import is_better
+from pipeline.training.keep import add_evaluation, is_better
 from pipeline.training.run import Run
 from pipeline.training.save import CheckpointFiles, Content
 from pipeline.training.step import StepResult
@@ -47,6 +47,14 @@ class Save:
                 self._start(state)
             else:
                 self._take_up(self.writer.ended(), state.step)
+
+    def made_up(self, step: int) -> None:
+        """Takes up an evaluation that was made up: the checkpoint of its step is there already. Collective."""
+        if figures := self.evaluate.figures(step):
+            best, first = self._is_best(step), self.context.ranks.rank == 0
+            noted = first and add_evaluation(self.context.folder, step, figures, best)
+            if self.context.ranks.from_first(noted) and best:
+                self.best = figures[str(self.metric)]
 
     def settle(self, step: int) -> None:
         """Waits for a save under way. Collective."""

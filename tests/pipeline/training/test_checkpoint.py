@@ -34,7 +34,7 @@ from pipeline.training.checkpoint import (
     write_manifest,
 )
 from pipeline.training.continued import _own_checkpoint
-from pipeline.training.keep import is_better, prune, to_keep
+from pipeline.training.keep import add_evaluation, is_better, prune, to_keep
 from pipeline.training.metrics_file import append_metrics, cut_metrics
 from pipeline.training.origin import Origin
 from pipeline.training.resume import check_same_data, check_unchanged
@@ -156,6 +156,24 @@ def test_pruning_keeps_the_best_and_every_tenth(folder: RunFolder) -> None:
         find_checkpoint(folder, "best")
     prune(folder, 25, 1)
     assert [path.name for path in list_checkpoints(folder)] == [checkpoint_name(25)]
+
+
+def test_an_evaluation_that_was_made_up_counts(folder: RunFolder, warnings: pytest.LogCaptureFixture) -> None:
+    path = write(folder, 4)
+    before = read_json(path / "manifest.json")
+    assert add_evaluation(folder, 4, {"eval/loss": 2.0}, best=False)
+    assert not (folder.checkpoints / BEST).exists()
+    assert add_evaluation(folder, 4, {"eval/loss": 1.5}, best=True)
+    after = read_json(find_checkpoint(folder, BEST) / "manifest.json")
+    assert after == before | {"evaluation": {"eval/loss": 1.5}, "sha256": after["sha256"]}
+    verify_checkpoint(path)
+    write(folder, 8)
+    write(folder, 12)
+    prune(folder, 12, 1)
+    assert [step.name for step in list_checkpoints(folder)] == [checkpoint_name(12), checkpoint_name(4)]
+    (path / "manifest.json").write_text("{")
+    assert not add_evaluation(folder, 4, {"eval/loss": 1.0}, best=True)
+    assert "step 4: its evaluation is not noted with its checkpoint" in warnings.text
 
 
 def test_losses_are_better_when_low_and_all_else_when_high() -> None:

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.base.run_folder import RunFolder
 from pipeline.command import EXIT_PREEMPTED, main
 from pipeline.training import evaluation
-from pipeline.training.checkpoint import list_checkpoints
+from pipeline.training.checkpoint import find_checkpoint, list_checkpoints, read_manifest
 from tests.pipeline.training.pretrain_runs import Workshop, assert_same_end, kill, losses, records, wait
 
 pytestmark = pytest.mark.slow
@@ -94,19 +95,34 @@ def test_a_stop_inside_an_evaluation_gives_it_up_and_the_next_start_makes_it_up(
     step_add = evaluation.add
     monkeypatch.setattr(evaluation, "add", add)
     arguments = shop.arguments("given-up", *SETTINGS, "train.micro_batch_size=2", "train.eval_sequences=21")
+    arguments.append("train.keep_best=eval/discriminator/auc")
     for step in (4, 12):
         assert main("pretrain", arguments) == EXIT_PREEMPTED
         newest = list_checkpoints(shop.run_folder("given-up"))[0]
         assert newest.name == f"step-{step:08d}"
         assert json.loads((newest / "state.json").read_text())["evaluation_owed"]
+        assert_best_is_kept(shop.run_folder("given-up"))
     for _ in range(2):
         assert main("pretrain", arguments) == 0
         assert_close(losses(shop.run_folder("given-up")), reference)
+        assert_best_is_kept(shop.run_folder("given-up"))
         evaluated = [line for line in records(shop.run_folder("given-up")) if "eval/discriminator/auc" in line]
         expected = [line for line in records(shop.run_folder("one")) if "eval/discriminator/auc" in line]
         assert [line["step"] for line in evaluated] == [4, 8, 12]
         for mine, theirs in zip(evaluated, expected, strict=True):
             assert mine == pytest.approx(theirs | {"time": mine["time"]}, rel=1e-5)
+
+
+def assert_best_is_kept(folder: RunFolder) -> None:
+    """`best` names the checkpoint with the best figure so far, whose manifest has it; also of one that was made up."""
+    found = losses(folder, name="eval/discriminator/auc")
+    pointer = folder.checkpoints / "best"
+    assert pointer.is_file() == bool(found)
+    if found:
+        best = max(found, key=lambda step: found[step])
+        assert pointer.read_text() == f"step-{best:08d}\n"
+        manifest = read_manifest(find_checkpoint(folder, "best"))
+        assert manifest["evaluation"]["eval/discriminator/auc"] == found[best]
 
 
 def test_one_mlflow_run_a_run_folder(shop: Workshop, reference: dict[int, float]) -> None:
@@ -117,6 +133,7 @@ def test_one_mlflow_run_a_run_folder(shop: Workshop, reference: dict[int, float]
     experiment = client.get_experiment_by_name("electra")
     assert experiment is not None
     runs = client.search_runs([experiment.experiment_id])
+    runs = [run for run in runs if "earlier_run_id" not in run.data.tags]  # of a run killed before its first checkpoint
     by_folder = {Path(run.data.tags["run_dir"]).name: run for run in runs}
     assert len(by_folder) == len(runs)
     run = by_folder["one"]
