@@ -21,6 +21,7 @@ setup(
         "configs": ["*.yaml"],
         "configs.tasks": ["*.yaml"],
         "configs.sweeps": ["*.yaml"],
+        "pipeline.health": ["curves/*.json"],
         "pipeline.explaining": ["*.html", "*.css", "*.js"],
         "pipeline.reporting": ["*.html", "*.css"],
     },

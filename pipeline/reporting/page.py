@@ -35,9 +35,9 @@ TEXT_LENGTH = 200
 
 def render(statistics: Mapping[str, Any], title: str) -> str:
     """The page. A part without figures is left out, heading and all."""
-    style = _part("page.css")
     made = {name: getattr(parts, name)(statistics) for name in PARTS}
-    return template().render(
+    return fill(
+        "page.html",
         title=title,
         summary=parts.summary(statistics),
         headings={name: PARTS[name] for name, part in made.items() if part is not None},
@@ -45,19 +45,24 @@ def render(statistics: Mapping[str, Any], title: str) -> str:
         plot=chart,
         shown=SHOWN_BARS,
         text_length=TEXT_LENGTH,
-        style=Markup(style),
-        policy=f"default-src 'none'; style-src {_digest(style)}; base-uri 'none'; form-action 'none'",
     )
 
 
+def fill(name: str, **values: Any) -> str:
+    """The page of that name with its figures, the style sheet, and a policy that lets nothing else in."""
+    style = _part("page.css")
+    policy = f"default-src 'none'; style-src {_digest(style)}; base-uri 'none'; form-action 'none'"
+    return template(name).render(style=Markup(style), policy=policy, **values)
+
+
 @cache
-def template() -> Template:
-    """The page without its figures. Price: 0.1 s, the first time."""
+def template(name: str = "page.html") -> Template:
+    """A page without its figures. Price: 0.1 s, the first time."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=visible
     )
     environment.filters["count"] = count
-    return environment.from_string(_part("page.html"))
+    return environment.from_string(_part(name))
 
 
 def visible(value: object) -> object:

@@ -11,8 +11,10 @@ from pathlib import Path
 from pipeline.base.config import RunConfig
 from pipeline.base.files import told_plainly
 from pipeline.base.log import get_logger
+from pipeline.health.bands import Bands
 from pipeline.health.facts import Expected, Facts, Finding
 from pipeline.health.history import History
+from pipeline.health.reference import reference_for
 from pipeline.health.rules import RULES
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.gradients import noise_scale
@@ -43,6 +45,7 @@ class Health:
             if run.ranks.rank == 0:
                 cut_metrics(self.path, state.step)
                 self.active = still_active(self.path)
+        self.bands = Bands(reference_for(run.config, run.origin.vocab_size), self.active)
 
     def prepare(self, state: TrainState) -> Probe | None:
         """The probe of the coming step, where it is looked at."""
@@ -62,6 +65,7 @@ class Health:
         self.figures = figures_of(facts, self.context.config)
         found = [finding for rule in RULES for finding in rule(facts, self.expected)] if self._known else []
         found += self.history.look(facts) if self._known else []
+        found += self.bands.look(state.step, self.figures)
         if self.context.ranks.rank == 0:
             self._tell(state.step, found)
 

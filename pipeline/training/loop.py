@@ -11,6 +11,7 @@ from pipeline.training.evaluate_job import Evaluate
 from pipeline.training.evaluation import Abandoned
 from pipeline.training.guard import Guard
 from pipeline.training.health_job import Health
+from pipeline.training.health_page import HealthPage
 from pipeline.training.jobs import Job, Log
 from pipeline.training.run import Run
 from pipeline.training.save_job import Save
@@ -34,7 +35,7 @@ def train(run: Run, state: TrainState) -> TrainState | Rollback:
     ):
         health = Health(run, state)
         log = Log(run, batches, health)
-        jobs: tuple[Job, ...] = (health, log, evaluate, save)
+        jobs: tuple[Job, ...] = (health, log, evaluate, save, HealthPage(run, health))
         guard, spikes = Guard(run, save, state), Spikes(run, save, state)
         result: StepResult | None = None
         state = evaluate.make_up(state)

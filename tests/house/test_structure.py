@@ -24,7 +24,7 @@ ROOMS = {
     "vocabulary": {"corpus"},
     "shards": {"vocabulary"},
     "stream": {"shards"},
-    "health": set(),
+    "health": {"reporting"},
     "training": {"stream", "shards", "vocabulary", "health"},
     "release": {"training", "vocabulary"},
     "tasks": {"training", "vocabulary"},

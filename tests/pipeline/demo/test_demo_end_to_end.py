@@ -49,6 +49,9 @@ def test_a_tiny_demo_runs_every_stage_and_then_none(tmp_path: Path) -> None:
     closing = first.stdout[first.stdout.index("== what was learned ==") :]
     assert " -" not in closing[: closing.index("In minutes")].replace("----", ""), closing
     assert "accuracy 0." in closing
+    page = (run / "health.html").read_text(encoding="utf-8")
+    assert "train/generator/accuracy" in page
+    assert "Nothing is compared" in page  # its settings are not those of configs/demo.yaml
 
     second = demo(run, config)
     assert second.returncode == 0

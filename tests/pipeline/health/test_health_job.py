@@ -12,10 +12,13 @@ import pytest
 from pipeline.base.config import RunConfig
 from pipeline.base.log import get_logger
 from pipeline.health.facts import Finding
+from pipeline.health.reference import Curve, Reference
+from pipeline.training import health_job
 from pipeline.training.checkpoint import TrainState
 from pipeline.training.health_job import Health
 from pipeline.training.ranks import Ranks
 from pipeline.training.run import Run
+from pipeline.training.step import StepResult
 
 BAD, WORSE = Finding("bad", "it is bad: mend it"), Finding("worse", "it is worse: mend that")
 
@@ -76,6 +79,29 @@ def test_after_a_restart(tmp_path: Path) -> None:
     after._tell(4, [BAD, WORSE])
     lines = [json.loads(line)["step"] for line in (tmp_path / "health.jsonl").read_text().splitlines()]
     assert lines == [2, 4]
+
+
+def test_out_of_its_band_and_back(
+    tmp_path: Path, told: list[logging.LogRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curve = Curve(steps=[1, 100], mean=[0.2, 0.4], low=[0.1, 0.3], high=[0.3, 0.5])
+    reference = Reference(preset="flat", about="", shape={}, curves={"train/generator/accuracy": curve})
+    monkeypatch.setattr(health_job, "reference_for", lambda config, vocab_size: reference)
+    monkeypatch.setattr(health_job, "KNOWN", ())
+    monkeypatch.setattr(health_job, "figures_of", lambda facts, config: {"train/generator/accuracy": facts})
+    tags: list[str] = []
+    health = job(tmp_path, tags)
+    for step in range(10, 101, 10):
+        health.probe = cast(Any, SimpleNamespace(facts=lambda *given, at=step: 0.01 if at <= 60 else 0.35))
+        health.run(TrainState(step=step), cast(StepResult, None))
+    lines = [json.loads(line) for line in (tmp_path / "health.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["state"], line["code"]) for line in lines] == [
+        (30, "begins", "out-of-band/generator/accuracy"),
+        (90, "ends", "out-of-band/generator/accuracy"),
+    ]
+    assert tags == ["out-of-band/generator/accuracy", "sound"]
+    assert [record.levelname for record in told] == ["WARNING", "INFO"]
+    assert "the generator is not learning" in told[0].getMessage()
 
 
 def test_the_steps_looked_at(tmp_path: Path) -> None:

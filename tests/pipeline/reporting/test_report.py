@@ -13,7 +13,7 @@ from pipeline.reporting.numbers import bars, percent, size
 from pipeline.reporting.page import PARTS, render
 from tests.pipeline.reporting.reported import FULL, HOSTILE, OLD
 
-VOID = {"meta", "rect", "line", "polyline", "circle", "img"}
+VOID = {"meta", "rect", "line", "polyline", "polygon", "circle", "img"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
 
 
