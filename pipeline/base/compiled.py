@@ -2,13 +2,14 @@
 
 The machine code is kept beside the source (in NUMBA_CACHE_DIR where that is set), or in the user's cache where nothing
 can be written there; `make setup` makes it. It is made anew where a source of the same folder, or the processor, is
-another. Import a module of compiled functions late: Numba takes 0.3 s to load. Price: no exceptions and no strings in
-such a function, and integers that wrap.
+another; beside the source, what was made of older ones is removed then. Import a module of compiled functions late:
+Numba takes 0.3 s to load. Price: no exceptions and no strings in such a function, and integers that wrap.
 """
 
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -59,16 +60,31 @@ def _place(folder: Path) -> Path | None:
     for base in _bases(folder):
         place = base / f"loops-{digest.hexdigest()[:16]}"
         with suppress(OSError):
+            new = not place.is_dir()
             place.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=place).close()
+            if new and base == _beside(folder):
+                _remove_others(place)
             return place
     return None
+
+
+def _remove_others(place: Path) -> None:
+    """Removes what older sources have left. A process that runs them compiles what it does not find any more."""
+    for other in place.parent.glob("loops-*"):
+        if other != place:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _beside(folder: Path) -> Path:
+    """A place for this folder's loops alone; the others hold those of several folders."""
+    return folder / "__pycache__"
 
 
 def _bases(folder: Path) -> Iterator[Path]:
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR)
         return
-    yield folder / "__pycache__"
+    yield _beside(folder)
     with suppress(RuntimeError):  # no home
         yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "electra"
