@@ -13,11 +13,13 @@ from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import newest_whole, read_state
 from pipeline.training.distributed import launched_world
 from pipeline.training.engine_config import check_zero_block, deepspeed_config, micro_size, micro_steps, zero_stage
+from pipeline.training.engine_state import KINDS
 from pipeline.training.initial import initial_objective, is_continued, told
 from pipeline.training.origin import Origin, find_origin, training_stream
 from pipeline.training.precision import make_objective
 from pipeline.training.resume import check_place, check_same_data, check_unchanged
 from pipeline.training.schedule import odd_warmup
+from pipeline.training.tensor_file import ELEMENT
 
 GIB = 2**30
 
@@ -33,6 +35,14 @@ def bytes_a_rank(parameters: int, stage: int, world: int, precision: str) -> dic
     masters = 4 * parameters if stage >= 1 or precision == "fp16" else 0
     optimizer = (8 * parameters + masters) / (world if stage >= 1 else 1)
     return {"weights": weights, "gradients": gradients, "optimizer": optimizer}
+
+
+def bytes_for_saves(parameters: int, world: int) -> float:
+    """Bytes of one rank's host memory that a save in the background is copied to, held from the run's start on.
+
+    fp32 weights and both moments, of which each rank holds its part at every ZeRO stage (snapshot.py).
+    """
+    return ELEMENT * len(KINDS) * parameters / world
 
 
 def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
@@ -68,6 +78,7 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
     lines += [
         ("ranks", f"{world}, ZeRO stage {stage}, {train.precision}"),
         ("bytes a rank", f"{sum(memory.values()) / GIB:.3f} GiB and activations: {shown}"),
+        ("  for saves", f"{bytes_for_saves(parameters, world) / GIB:.3f} GiB of host memory: a copy of the state"),
         ("batch", f"{train.batch_size} sequences, {micro_steps(config, world)} x {micro_size(config, world)} a rank"),
         ("FLOPs a step", f"{flops:.3e}"),
         ("FLOPs in all", f"{flops * train.steps:.3e}"),

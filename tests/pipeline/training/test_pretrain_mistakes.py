@@ -166,7 +166,7 @@ def test_the_checkpoint_loads_without_deepspeed(shop: Workshop) -> None:
 def test_dry_run_prints_a_plan_and_writes_nothing(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
     assert main("pretrain", [*shop.arguments("dry", stage=2), "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    for word in ("parameters", "bytes a rank", "FLOPs a step", "an epoch", "shards"):
+    for word in ("parameters", "bytes a rank", "for saves", "FLOPs a step", "an epoch", "shards"):
         assert word in shown
     assert not (shop.folder / "dry").exists()
     assert main("pretrain", [*shop.arguments("dry", "tokenizer.vocab_size=301"), "--dry-run"]) == 2
