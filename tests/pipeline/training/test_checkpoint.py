@@ -3,6 +3,7 @@
 import json
 import logging
 import random
+import re
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -37,7 +38,7 @@ from pipeline.training.continued import _own_checkpoint
 from pipeline.training.keep import add_evaluation, is_better, prune, to_keep
 from pipeline.training.metrics_file import append_metrics, cut_metrics
 from pipeline.training.origin import Origin
-from pipeline.training.resume import check_same_data, check_unchanged
+from pipeline.training.resume import MAY_CHANGE, check_same_data, check_unchanged
 from tests.datasets import make_dataset
 
 
@@ -269,6 +270,12 @@ def test_a_changed_config_names_the_key(folder: RunFolder, values: dict[str, Any
     assert f"  {key}: " in str(error.value)
     assert "train.micro_batch_size" in str(error.value)
     assert ("another model" in str(error.value)) == key.startswith("model.")
+
+
+def test_the_docs_name_what_may_change() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
+    told = text.partition("**What may change on resume:**")[2].partition("but of `corpus`")[0]
+    assert sorted(re.findall(r"`([a-z_.]+)`", told)) == sorted(MAY_CHANGE)
 
 
 def test_what_may_change(folder: RunFolder) -> None:
