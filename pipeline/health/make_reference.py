@@ -1,6 +1,6 @@
 """Makes a preset's reference curves from finished or stopped runs of it: `python -m pipeline.health.make_reference`.
 
-The mean is that of the runs. The band is as wide as four standard deviations of their single values, as the farthest
+The mean is that of the runs. The band is as wide as three standard deviations of their single values, as the farthest
 value of any run from the mean of the others, as the values of runs on other text (--also), and as a floor; `_LIMITS`.
 """
 
@@ -27,7 +27,7 @@ POINTS = 48
 """Most steps of a curve."""
 NEAR, AROUND = 1.15, 1.6
 """Steps that differ by so large a factor at most are averaged; those whose spread is taken together."""
-DEVIATIONS, MARGIN = 4.0, 1.25
+DEVIATIONS, MARGIN = 3.0, 1.25
 LEAST_RUNS = 3
 
 
@@ -41,9 +41,9 @@ class Limits(NamedTuple):
 
 
 _LIMITS = {
-    "train/generator/accuracy": Limits(False, 0.05, 0.20),
+    "train/generator/accuracy": Limits(False, 0.08, 0.20),
     "train/discriminator/fake_rate": Limits(False, 0.03, 0.01),
-    "train/discriminator/loss_over_entropy": Limits(True, 1.1, 1.05),
+    "train/discriminator/loss_over_entropy": Limits(True, 1.25, 1.1),
     "train/gradient/": Limits(True, 3.0, 3.0),
     "train/update_ratio/": Limits(True, 1.6, 1.6),
     "train/noise_scale": Limits(True, 5.0, 5.0),

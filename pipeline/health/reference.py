@@ -84,8 +84,8 @@ def no_reference(config: RunConfig, vocab_size: int) -> str:
     """Why a run has none, in a sentence."""
     shape = shape_of(config, vocab_size)
     apart = {one.preset: _differences(one.shape, shape) for one in references()}
-    names = ", ".join(sorted(apart))
-    told = f"Nothing is compared: there are reference curves for the settings of configs/ {names} only"
+    names = ", ".join(f"configs/{name}.yaml" for name in sorted(apart))
+    told = f"Nothing is compared: there are reference curves for the settings of {names} only"
     near = min(apart, key=lambda name: len(apart[name]), default="")
     if near and len(apart[near]) <= FEW:
         return f"{told}, and this run differs from {near} in {', '.join(apart[near])}."

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,7 @@ def test_what_a_reference_minds(setting: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_each_reference_is_of_its_preset() -> None:
+    assert {one.preset for one in references()} >= {"demo"}
     for one in references():
         config = load_config(CONFIGS / f"{one.preset}.yaml")
         assert reference_for(config, config.tokenizer.vocab_size) == one
@@ -195,3 +197,28 @@ def test_too_few_lines_are_a_message(tmp_path: Path) -> None:
     (runs[1] / "metrics.jsonl").unlink()
     with pytest.raises(UserError, match="does not exist"):
         make(runs, [], "p", 400)
+
+
+@pytest.mark.parametrize(
+    ("figure", "change", "word"),
+    [
+        ("generator/accuracy", lambda mean: 0.06, "the generator is not learning"),
+        ("generator/accuracy", lambda mean: 0.9, "guesses more"),
+        ("discriminator/fake_rate", lambda mean: 0.5 * mean, "too few"),
+        ("discriminator/loss_over_entropy", lambda mean: 1.2, "the discriminator is not learning"),
+        ("discriminator/loss_over_entropy", lambda mean: 0.5, "too easily"),
+        ("gradient/generator", lambda mean: mean / 50, "hardly any gradient reaches the generator"),
+        ("gradient/discriminator", lambda mean: 50 * mean, "too large"),
+        ("update_ratio/embeddings", lambda mean: mean / 100, "hardly move"),
+        ("update_ratio/embeddings", lambda mean: 30 * mean, "Lower optimizer.lr"),
+    ],
+)
+def test_the_demo_is_told_within_200_steps(figure: str, change: Callable[[float], float], word: str) -> None:
+    (demo,) = [one for one in references() if one.preset == "demo"]
+    sound, spoilt = Bands(demo), Bands(demo)
+    for step in range(50, 201, 50):  # as its log_every
+        means = {name: place.mean for name, curve in demo.curves.items() if (place := curve.at(step))}
+        assert sound.look(step, means) == []
+        found = spoilt.look(step, means | {f"train/{figure}": change(means[f"train/{figure}"])})
+    assert [one.code for one in found] == [f"{CODE}/{figure}"]
+    assert word in found[0].words
