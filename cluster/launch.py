@@ -1,11 +1,13 @@
 """Starts pretraining on several hosts by an existing engine, which it picks and configures.
 
-    python -m cluster.launch HOSTFILE [options] -- [arguments of pipeline/pretrain.py]
+    python -m cluster.launch [HOSTFILE] [options] -- [arguments of pipeline/pretrain.py]
 
 torch: torch's elastic agent on every host (cluster/elastic_torch.py); a host that is lost is done without, one that
     returns takes part again. The choice where there are several hosts.
 deepspeed: the deepspeed launcher; a lost host ends the run, and the ranks say how to go on. The choice where the only
     host is this machine.
+ray: Ray Train on the hosts of a Ray cluster (cluster/elastic_ray.py); hosts may go and come as with torch. The choice
+    where no hostfile is given and a cluster is there: that of RAY_ADDRESS, or of `ray start` on this machine.
 
 Where something else starts a process on each host (Slurm, systemd), the same from there:
 
@@ -36,6 +38,7 @@ from cluster.remote import SSH_FAILED
 from cluster.rendezvous import DEFAULT_PORT, Node, is_here, open_store, own_address, parse_place, serve
 from pipeline.base.errors import EXIT_PREEMPTED, UserError
 from pipeline.base.signals import caught
+from pipeline.base.workers import cluster_address
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SCRIPT = "pipeline/pretrain.py"
@@ -59,6 +62,25 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def pick_engine(asked: str, hosts: Sequence[Host]) -> str:
     """The engine: the one that is asked for, else by the number of hosts and where they are."""
     return asked if asked != "auto" else "deepspeed" if only_here(hosts) else "torch"
+
+
+def check_ray(options: argparse.Namespace) -> None:
+    """Raises UserError where the engine ray, which takes no hostfile, is asked for or left over, and cannot be used."""
+    if options.hostfile is not None:
+        raise UserError(f"--engine ray trains on the hosts of the Ray cluster: leave {options.hostfile} out.")
+    if options.engine not in ("auto", "ray"):
+        raise UserError(f"no hostfile is given: python -m cluster.launch HOSTFILE --engine {options.engine} -- [...]")
+    address = cluster_address("auto")
+    if address is not None and "://" in address:
+        raise UserError(f"RAY_ADDRESS={address}: start from a host of the cluster, and give its head as HOST:PORT.")
+    if address is None:
+        how = "Start one (ray start --head; on the other hosts ray start --address=HEAD:6379), or set RAY_ADDRESS"
+        if options.engine == "ray":
+            raise UserError(f"no Ray cluster is there. {how}=HEAD:6379.")
+        raise UserError(
+            "no hostfile is given, and no Ray cluster is there. Write python -m cluster.launch HOSTFILE -- "
+            f"[arguments of pretrain.py]. For the engine ray: {how}=HEAD:6379."
+        )
 
 
 def only_here(hosts: Sequence[Host]) -> bool:
@@ -178,6 +200,21 @@ def launch_torch(hosts: Sequence[Host], options: argparse.Namespace, arguments: 
         del kept  # the store closes with its last reference
 
 
+def launch_ray(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Ray Train on the cluster's hosts, until the run has ended."""
+    check_ray(options)
+    from cluster.elastic_ray import Elastic, run_ray
+
+    least, most = parse_hosts(options.hosts or "1")
+    wanted = Elastic(
+        slots=options.slots,
+        hosts=(least, most if options.hosts and ":" in options.hosts else None),
+        restarts=options.max_restarts,
+        patience=options.patience,
+    )
+    return run_ray(wanted, arguments, for_hosts(os.environ, environment_files(os.environ, Path.home(), Path.cwd())))
+
+
 def launch_node(options: argparse.Namespace, arguments: Sequence[str]) -> int:
     """This host's agent."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # a store that is gone is told in a sentence, not in frames
@@ -224,12 +261,16 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("hostfile", type=Path, nargs="?", help="lines `NAME slots=N`")
-    parser.add_argument("--engine", choices=("auto", "torch", "deepspeed"), default="auto")
+    parser.add_argument("--engine", choices=("auto", "torch", "deepspeed", "ray"), default="auto")
     parser.add_argument("--serve", action="store_true", help="be the rendezvous of a run, until it has ended")
     parser.add_argument("--node", action="store_true", help="be this host's agent")
     parser.add_argument("--store", metavar="ADDRESS[:PORT]", help=f"where the hosts meet (port {DEFAULT_PORT})")
-    parser.add_argument("--hosts", metavar="MIN:MAX", help="the fewest hosts that train (1), and with --node the most")
-    parser.add_argument("--slots", type=int, help="with --node: ranks of this host (its accelerators, or 1)")
+    parser.add_argument(
+        "--hosts", metavar="MIN:MAX", help="the fewest hosts that train (1); with --node and ray the most"
+    )
+    parser.add_argument(
+        "--slots", type=int, help="ranks of a host: --node (its accelerators, or 1), ray without GPUs (1)"
+    )
     parser.add_argument("--max-restarts", type=int, default=10, help="starts after failures in a row (10)")
     parser.add_argument("--patience", type=float, default=600.0, help="seconds to wait for hosts or the store (600)")
     parser.add_argument("--ssh-port", type=int, help="as the launcher's --ssh_port")
@@ -243,8 +284,8 @@ def run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         return serve(parse_place(options.store or "", "--store"))
     if options.node:
         return launch_node(options, arguments)
-    if options.hostfile is None:
-        raise UserError("no hostfile is given: python -m cluster.launch HOSTFILE -- [arguments of pretrain.py]")
+    if options.hostfile is None or options.engine == "ray":
+        return launch_ray(options, arguments)
     hosts = read_hostfile(options.hostfile)
     if pick_engine(options.engine, hosts) == "torch":
         return launch_torch(hosts, options, arguments)

@@ -141,7 +141,7 @@ def connected(config: RayConfig, *, gpus: bool = False) -> Iterator[Workers]:
 
     if ray.is_initialized():
         raise RuntimeError("this process is connected to Ray already")
-    address, folder = _cluster_address(config.address), Path.cwd()
+    address, folder = cluster_address(config.address), Path.cwd()
     try:
         with chdir(ROOT):  # Ray puts the driver's folder on its workers' path, before all others
             if address is None:
@@ -264,8 +264,8 @@ def _code_to_send(folder: Path) -> dict[str, Any]:
     return {"py_modules": [str(ROOT / package) for package in PACKAGES]}
 
 
-def _cluster_address(wanted: str) -> str | None:
-    """What to give ray.init to join a cluster, None for a local Ray."""
+def cluster_address(wanted: str) -> str | None:
+    """What to give ray.init to join a cluster by ray.address, None where there is none: a local Ray's turn."""
     if wanted == "auto" and os.environ.get("RAY_ADDRESS") not in (None, "", "auto"):
         wanted = os.environ["RAY_ADDRESS"]
     if wanted != "auto":
