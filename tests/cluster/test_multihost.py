@@ -6,8 +6,10 @@ each; the folders are the same, as docs/cluster.md asks for.
 
 import json
 import os
+import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,3 +185,42 @@ def test_a_mistake_on_the_hosts_is_one_message_and_2(
     assert done.stderr.count("did you mean train.steps") == 1
     assert "Traceback" not in done.stderr
     assert not (folder / "mistake").exists()
+
+
+def test_a_lost_host_ends_the_others_with_what_to_do(
+    hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
+) -> None:
+    """By the launcher alone, with an ssh that gives silent hosts up: it is told who is gone, and how to go on."""
+    run = folder / "lost"
+    training = [*SETTINGS, f"run_dir={run}", f"data.path={folder / 'data'}", "tracking.uri=http://127.0.0.1:9"]
+    training += ["train.steps=1000000", "train.save_every=5", "train.peer_timeout=4"]
+    command = [str(BIN / "deepspeed"), "--hostfile", str(hostfile), "pipeline/pretrain.py", *training]
+    given = environment | {"PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=2 -o ServerAliveCountMax=2"}
+    with (
+        (folder / "lost.out").open("w+") as output,
+        subprocess.Popen(hosts[0].command(command, REPOSITORY), env=given, stdout=output, stderr=output) as launcher,
+    ):
+        try:
+            until = time.monotonic() + 200
+            while not (run / "checkpoints" / "latest").exists():
+                assert launcher.poll() is None
+                assert time.monotonic() < until
+                time.sleep(0.2)
+            hosts[1].cut()
+            code = launcher.wait(100)
+            output.seek(0)
+            said = output.read()
+        finally:
+            launcher.kill()
+            hosts[1].mend()
+    assert code == 255  # ssh's; `python -m cluster.launch` makes it 75
+    (told,) = [line for line in said.splitlines() if "is gone since" in line or "silent for" in line]
+    assert f"host host-2 ({hosts[1].address}, rank 1)" in told
+    again = shlex.join(["deepspeed", "--hostfile", "HOSTFILE", "pipeline/pretrain.py", *training])
+    assert told.endswith(f"Take host-2 out of the hostfile unless it is back; start again: {again}")
+    assert "Traceback" not in said
+    left = ["pgrep", "-f", "pipeline/pretrain.py"]
+    until = time.monotonic() + 60
+    while any(host.run(left, environment, REPOSITORY, 10).returncode == 0 for host in hosts):
+        assert time.monotonic() < until, "ranks are left"
+        time.sleep(0.5)
