@@ -27,9 +27,9 @@ $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/python -m pipeline.demo --seed $(SEED)
 
-# Quick ones side by side; the slow ones start processes of their own.
+# Side by side; slow ones of one file share what they prepare.
 test: test-fast
-	@$(BIN)/python -m pytest -m slow
+	@$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 test-fast: setup
 	@$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4

@@ -28,13 +28,16 @@ settings.load_profile("untimed")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(autouse=True)
-def environment() -> Iterator[None]:
-    """What a stage sets for its own process, a rank above all, is not in the environment of the next test."""
+def _kept() -> Iterator[None]:
     before = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+# What a stage sets for its own process, a rank above all, is not in the environment of the next test or module.
+environment = pytest.fixture(autouse=True)(_kept)
+module_environment = pytest.fixture(autouse=True, scope="module")(_kept)
 
 
 @pytest.fixture(scope="session")

@@ -24,8 +24,11 @@ def test_a_plan_has_its_shares_and_can_be_repeated() -> None:
 
 
 @pytest.mark.slow
-def test_four_kills(tmp_path: Path) -> None:
+def test_three_kills(tmp_path: Path) -> None:
+    """With this seed one of each kind, one of them inside a save."""
     lines: list[dict[str, Any]] = []
-    assert soak(tmp_path, 4, 16, lines.append, (1,)) == 4, lines
+    good = soak(tmp_path, 3, 35, lines.append, (1,))
+    print(*lines, sep="\n")
+    assert good == 3
     assert lines[-1]["bit_equal"]
     assert {line["kind"] for line in lines[:-1]} == {"rank", "all", "launcher"}

@@ -127,7 +127,7 @@ def test_a_run_whose_creation_was_not_answered_is_found_again(
     assert not first.send()  # the answer about the experiment is lost
     first._made_before = lambda *_: None  # type: ignore[method-assign]  # as if it got that far
     experiment = server.client().get_experiment_by_name(config.tracking.experiment).experiment_id
-    with pytest.raises(Exception, match="500|timed out"):
+    with pytest.raises(Exception, match=r"500|timed out"):
         first._make(MlflowClient(server.url), experiment)
     made = only_run(server, config)
     server.fault = None
