@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from cluster.agents import STOP_SECONDS, stop_signals
-from pipeline.base.errors import EXIT_PREEMPTED, UserError
+from pipeline.base.errors import EXIT_PREEMPTED, UserError, first_line
 from pipeline.base.sections import RayConfig
 from pipeline.base.signals import caught
 from pipeline.base.workers import connected
@@ -103,7 +103,11 @@ def run_ray(wanted: Elastic, arguments: Sequence[str], environment: Mapping[str,
         _check_code(hosts)
         account = _open_account(wanted.restarts, str(room))
         settings = {"account": account, "arguments": list(arguments), "environment": dict(environment)}
-        return _follow(_trainer(settings, room, kept), account, room, wanted.patience)
+        try:
+            return _follow(_trainer(settings, room, kept), account, room, wanted.patience)
+        except ray.exceptions.RayActorError as error:  # the account's: it is on this machine, as Ray is no longer
+            _say(f"Ray has ended on this machine, or its head has ({first_line(error)}); the same command goes on.")
+            return EXIT_PREEMPTED
 
 
 def _check_code(hosts: Sequence[Mapping[str, Any]]) -> None:
@@ -191,6 +195,7 @@ def _follow(trainer: Any, account: Any, room: Room, patience: float) -> int:
     if code is None and given_up:
         return _given_up(ray.get(account.begun.remote()), room, patience)
     if code is None and told:
+        _say("stopped; the same command goes on.")
         return EXIT_PREEMPTED
     if code is None:
         raise failed[0] if failed else RuntimeError("Ray Train has ended without the ranks' exit code")
