@@ -60,7 +60,8 @@ class Probe:
         """After the update: all of it, summed over the ranks. before: updates applied before the step. Collective."""
         engine, config = self.engine, self.engine.config
         updates = before + 1 - result.skipped
-        state = state_sums(engine, 0.0 if result.skipped else result.rate, updates)
+        rate = float(engine.engine.optimizer.param_groups[0]["lr"])  # which result.rate should be
+        state = state_sums(engine, 0.0 if result.skipped else rate, updates)
         mine = {f"own/{key}": value for key, value in result.sums.items()}
         mine |= {f"look/{key}": value for key, value in self.sums.items()} | state
         mine["gradient"] = torch.zeros(len(engine.shapes)) if self.squares is None else self.squares
@@ -77,7 +78,7 @@ class Probe:
             updates=updates,
             skipped=bool(result.skipped),
             loss=result.loss,
-            rate=float(engine.engine.optimizer.param_groups[0]["lr"]),
+            rate=rate,
             schedule_rate=learning_rate(config.optimizer.lr, config.schedule, before, config.train.steps),
             sums=numbers,
             reported=reported,
