@@ -4,12 +4,13 @@ What is kept is a pure function of what is there. A kill in the middle of prunin
 checkpoint that looks whole: the mark goes first.
 """
 
+import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
 
 from pipeline.base.errors import UserError
-from pipeline.base.files import is_remote, remove_tree
+from pipeline.base.files import is_aside, is_remote, remove_tree
 from pipeline.base.lease import check_lease
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
@@ -62,8 +63,11 @@ def add_evaluation(folder: RunFolder, step: int, figures: dict[str, float], best
 
 def remove_asides(folder: RunFolder) -> None:
     """Removes what killed saves left half-written."""
-    for path in local_checkpoints(folder).glob(".step-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    for path in local_checkpoints(folder).glob(".*"):
+        if is_aside(path.name) and path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif is_aside(path.name) and f".{os.getpid()}-" not in path.name:  # of the pointers `latest` and `best`
+            path.unlink(missing_ok=True)
 
 
 def prune(folder: RunFolder, saved: int, last: int, every: int | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import random
 import re
 import shutil
@@ -115,9 +116,12 @@ def test_pruning_keeps_the_newest_complete_ones(folder: RunFolder) -> None:
         write(folder, step)
     (folder.checkpoints / "step-00000004" / "manifest.json").unlink()
     (folder.checkpoints / ".step-00000009.1.aside").mkdir()
+    (folder.checkpoints / ".latest.1-0123abcd.aside").touch()
+    own = f".best.{os.getpid()}-0123abcd.aside"  # another thread is about to put it in place
+    (folder.checkpoints / own).touch()
     prune(folder, 3, 2)
     names = {path.name for path in folder.checkpoints.iterdir()}
-    assert names == {"latest", "step-00000002", "step-00000003", "step-00000004"}
+    assert names == {"latest", "step-00000002", "step-00000003", "step-00000004", own}
 
 
 def test_pruning_does_not_count_later_ones_that_a_run_passed_over(folder: RunFolder) -> None:

@@ -183,7 +183,7 @@ def test_pruning_removes_older_ones_and_half_uploads(
         write(folder, step)
     (folder.checkpoints / "step-00000002" / "manifest.json").unlink()
     (folder.checkpoints / "step-00000005" / "manifest.json").unlink()  # newer than the one just saved: left alone
-    (folder.path / "checkpoints" / ".step-00000003.abc").mkdir()
+    (folder.path / "checkpoints" / ".step-00000003.1-abc.aside").mkdir()
     prune(folder, 4, 2)  # the step just saved
     assert names(folder) == ["step-00000005", "step-00000004", "step-00000003"]
     assert list((folder.path / "checkpoints").iterdir()) == []
