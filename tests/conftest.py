@@ -31,7 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def _kept() -> Iterator[None]:
     before = dict(os.environ)
     yield
-    os.environ.clear()
+    for name in os.environ.keys() - before.keys() - {"RAY_AUTH_TOKEN"}:  # which Ray reads once in a process's life
+        del os.environ[name]
     os.environ.update(before)
 
 

@@ -19,6 +19,8 @@ MARK = "ELECTRA_SOAK"
 """In the environment of every process that a run starts, by which they are found again."""
 END_SECONDS = 90.0
 """Within that time after a kill every process of the start has to be gone."""
+CLOSING_SECONDS = 5.0
+"""A process that ends loses its environment, by which it is found, before the kernel closes its sockets."""
 START_SECONDS = 300.0
 TRAINS = "parameters; 2 ranks on"
 """What a start says once all is read."""
@@ -149,6 +151,12 @@ class Trial:
 
     def left(self) -> dict[str, list[Any]]:
         """What is still there and should not be: processes, the port, shared memory, temporary files."""
+        until = time.monotonic() + CLOSING_SECONDS
+        while (found := self._left()) and time.monotonic() < until:
+            time.sleep(0.1)
+        return found
+
+    def _left(self) -> dict[str, list[Any]]:
         found: dict[str, list[Any]] = {
             "processes": self.processes(),
             "ports": [self.port] if self._listened() else [],
