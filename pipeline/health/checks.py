@@ -66,7 +66,8 @@ def gradient_sums(name: str, batch: Batch, call: Call, gradient: Tensor) -> Sums
     if name == "discriminator":
         there = ids != PAD_ID
         label, chance = (call.ids != ids).float(), call.output.float().sigmoid()
-        wrong = ((chance - gradient - label).abs() > 0.5) & there  # the gradient is the chance less the label
+        # The gradient is the chance less the label: its sign tells the label, also where its size is wrong.
+        wrong = torch.where(gradient < 0, label == 0, (gradient > 0) & (label == 1)) & there
         size, wanted = (gradient * there).abs().sum(), ((chance - label) * there).abs().sum()
     else:
         if call.positions is None:

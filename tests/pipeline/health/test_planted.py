@@ -35,6 +35,15 @@ def test_a_planted_fault_is_named(name: str, tmp_path: Path, ranks: Ranks, monke
     assert code in {one[1] for one in found}, found
 
 
+def test_a_gradient_of_another_size_is_not_of_other_labels(
+    tmp_path: Path, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted.play_with(discriminator_nats=lambda r: 100 * r.discriminator_nats)(monkeypatch)
+    found = {one[1] for one in found_in(tmp_path, ranks, STEPS)}
+    assert "discriminator-gradient-size" in found
+    assert not {code for code in found if "labels" in code}
+
+
 def test_the_same_batch_again(tmp_path: Path, ranks: Ranks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planted, "rows_of_step", lambda step: rows_of_step(0))
     assert "repeated-batch" in {one[1] for one in found_in(tmp_path, ranks, 2)}
