@@ -118,15 +118,15 @@ def counted_twice(patch: Patch) -> None:
     patch.setattr(electra.Electra, "counts", other)
 
 
-def half_gradient(patch: Patch) -> None:
-    """The loss is as it should be, its gradient half of it."""
+def gradient_times(factor: float) -> Plant:
+    """The loss is as it should be, its gradient another."""
     forward = electra.Electra.forward
 
     def other(self: electra.Electra, batch: Any, totals: Any) -> Any:
         loss, sums = forward(self, batch, totals)
-        return loss / 2 + loss.detach() / 2, sums
+        return factor * loss + (1 - factor) * loss.detach(), sums
 
-    patch.setattr(electra.Electra, "forward", other)
+    return lambda patch: patch.setattr(electra.Electra, "forward", other)
 
 
 def one_mask_for_all(patch: Patch) -> None:
@@ -180,7 +180,7 @@ PLANTED: dict[str, tuple[str, Plant, tuple[str, ...]]] = {
     "labels shuffled": ("discriminator-labels", labels_as(shuffled), ()),
     "labels shifted": ("discriminator-labels", labels_as(lambda labels: labels.roll(1, 1)), ()),
     "counts doubled": ("normalisation", counted_twice, ()),
-    "gradient halved": ("discriminator-gradient-size", half_gradient, ()),
+    "gradient halved": ("discriminator-gradient-size", gradient_times(0.5), ()),
     "one mask for all": ("same-masks", one_mask_for_all, ()),
     "documents ignored": ("documents-mixed", ignored_documents, ()),
     "arg-max sampler": ("sampler", drawn_as(lambda logs, uniforms: logs.argmax(-1)), ()),

@@ -38,7 +38,7 @@ def test_a_planted_fault_is_named(name: str, tmp_path: Path, ranks: Ranks, monke
 def test_a_gradient_of_another_size_is_not_of_other_labels(
     tmp_path: Path, ranks: Ranks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    planted.play_with(discriminator_nats=lambda r: 100 * r.discriminator_nats)(monkeypatch)
+    planted.gradient_times(100.0)(monkeypatch)
     found = {one[1] for one in found_in(tmp_path, ranks, STEPS)}
     assert "discriminator-gradient-size" in found
     assert not {code for code in found if "labels" in code}
