@@ -18,6 +18,7 @@ from pipeline.base.files import lock_folder, remove_tree, sha256_file, write_ato
 from pipeline.base.lease import hold_store
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
+from pipeline.base.signals import caught
 from pipeline.base.tracking import start_run
 from pipeline.base.workers import connected
 from pipeline.cleaning.cleaner import Cleaner
@@ -31,6 +32,9 @@ from pipeline.stages.preprocess_open import check_work, work_path
 from pipeline.stages.preprocess_publish import clear_work, left_over
 from pipeline.stages.preprocess_results import report_done
 from pipeline.stages.preprocess_totals import MOST_INPUTS, Totals
+
+LOST = signal.SIGUSR2
+"""Ends the main thread's wait when the store's lease is lost: SIGINT is ignored in what a script starts with `&`."""
 
 
 def run(config: RunConfig, *, fresh: bool = False) -> None:
@@ -77,7 +81,7 @@ def run(config: RunConfig, *, fresh: bool = False) -> None:
 @contextmanager
 def _locked(folder: RunFolder, seen: str) -> Iterator[None]:
     """Holds the run's folder; UserError where another process has made a data set there since it was looked at."""
-    with lock_folder(folder.path), hold_store(folder.store, _interrupt):
+    with caught([LOST], signal.default_int_handler), lock_folder(folder.path), hold_store(folder.store, _interrupt):
         if _digest(folder) != seen:
             raise UserError(f"another process has just finished in {folder.data}. Start the same command again.")
         yield
@@ -85,7 +89,7 @@ def _locked(folder: RunFolder, seen: str) -> Iterator[None]:
 
 def _interrupt() -> None:
     """As Ctrl-C does: a wait of the main thread ends."""
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), LOST)
 
 
 def _digest(folder: RunFolder) -> str:
