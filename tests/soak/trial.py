@@ -34,6 +34,7 @@ class Trial:
 
     def __init__(self, shop: Workshop, name: str, stage: int, steps: int) -> None:
         self.shop, self.name = shop, name
+        self.mark = f"{os.getpid()}-{name}"  # another soak may run on this machine
         self.folder: RunFolder = shop.run_folder(name)
         self.log = shop.folder / f"{name}.log"
         self.temporary = shop.folder / f"{name}.tmp"
@@ -52,7 +53,7 @@ class Trial:
         command = [str(Path(sys.executable).with_name("deepspeed")), "--num_gpus", "2", "--master_port", str(self.port)]
         self.starts += 1
         own = {
-            MARK: f"{self.name}.{self.starts}",
+            MARK: f"{self.mark}.{self.starts}",
             "TMPDIR": str(self.temporary),
             "DS_ACCELERATOR": "cpu",
             "OMP_NUM_THREADS": "1",
@@ -98,7 +99,7 @@ class Trial:
 
     def processes(self, *, newest: bool = False) -> list[int]:
         """All processes of this run on this machine, or those of the newest start."""
-        found, mark = [], re.compile(f"{MARK}={self.name}\\.{self.starts if newest else '[0-9]+'}".encode())
+        found, mark = [], re.compile(f"{MARK}={self.mark}\\.{self.starts if newest else '[0-9]+'}".encode())
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, ValueError, IndexError):
                 alive = (entry / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -186,10 +187,13 @@ class Trial:
 def _unused(name: str) -> bool:
     """Whether no process at all has this piece of shared memory open: one of another program is in use."""
     path = f"/dev/shm/{name}"
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if path in (entry / "maps").read_text():
-                return False
-            if any(os.readlink(opened) == path for opened in (entry / "fd").iterdir()):
-                return False
-    return os.path.exists(path)
+    with suppress(FileNotFoundError):
+        inode = f" {os.stat(path).st_ino} "  # a semaphore's name in /proc is that before it was put in place
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if any(inode in line and "/dev/shm/" in line for line in (entry / "maps").open()):
+                    return False
+                if any(os.readlink(opened) == path for opened in (entry / "fd").iterdir()):
+                    return False
+        return os.path.exists(path)
+    return False
