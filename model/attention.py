@@ -11,9 +11,21 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from model.config import PAD_ID, EncoderConfig
+from model.paths import by_hand
+from model.tiles import Tile, attend_by_tiles, tiles_of
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each (seq, head_size / 2)."""
+
+Sight = Tensor | list[Tile] | None
+"""What may be attended to: see `sight`."""
+
+
+def sight(groups: Tensor, window: int | None) -> Sight:
+    """What may be attended to, as the form of attention that is taken for the device has it: tiles on a CPU, elsewhere
+    a bias. groups (batch, seq): see document_groups; window: see attention_bias.
+    """
+    return tiles_of(groups, window) if by_hand(groups) else attention_bias(groups, window)
 
 
 def document_groups(ids: Tensor, documents: Tensor | None) -> Tensor:
@@ -79,9 +91,12 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=bias)
         self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=bias)
 
-    def forward(self, x: Tensor, bias: Tensor | None, angles: Rotary | None = None) -> Tensor:
-        """x (batch, seq, hidden) -> the same shape. bias: see attention_bias. angles: turn query and key by them."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+    def forward(self, x: Tensor, seen: Sight, angles: Rotary | None = None) -> Tensor:
+        """x (batch, seq, hidden) -> the same shape. angles: turn query and key by them."""
+        qkv, p = self.qkv(x), self.dropout if self.training else 0.0
+        if isinstance(seen, list):
+            return self.out(attend_by_tiles(qkv, self.heads, seen, angles, p))
+        qkv = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         query, key = qkv[:2] if angles is None else rotate(qkv[:2], angles)
-        mixed = attend(query, key, qkv[2], bias, self.dropout if self.training else 0.0)
+        mixed = attend(query, key, qkv[2], seen, p)
         return self.out(mixed.transpose(1, 2).flatten(-2))

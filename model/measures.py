@@ -26,13 +26,13 @@ def total(values: Tensor) -> Tensor:
     return values.detach().sum(dtype=torch.float64)
 
 
-def language_sums(log_probabilities: Tensor, targets: Tensor, sampled: Tensor, chosen: Tensor) -> Sums:
+def language_sums(guesses: Tensor, targets: Tensor, sampled: Tensor, chosen: Tensor) -> Sums:
     """How well the masked tokens are guessed.
 
-    log_probabilities (batch, k, vocab); targets, sampled (batch, k); chosen (batch, k) bool: where there is one.
+    guesses (batch, k, vocab): scores; targets, sampled (batch, k); chosen (batch, k) bool: where there is one.
     """
     return {
-        "generator/right": total((log_probabilities.argmax(-1) == targets) & chosen),
+        "generator/right": total((guesses.argmax(-1) == targets) & chosen),
         "generator/sampled_right": total((sampled == targets) & chosen),
     }
 

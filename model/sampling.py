@@ -8,25 +8,32 @@ chosen block is searched.
 import torch
 from torch import Tensor
 
-_LARGEST_BLOCK = 256
+_BLOCK = 256
 
 
 @torch.no_grad()
 def draw_tokens(log_probabilities: Tensor, uniforms: Tensor) -> Tensor:
     """An id for each row, without gradient. log_probabilities (..., vocab), uniforms (...) in [0, 1) -> (...)."""
-    probabilities = log_probabilities.exp()
-    size = _block_size(probabilities.shape[-1])
-    blocks = probabilities.unflatten(-1, (-1, size))
-    masses = blocks.sum(-1)
-    block, rest = _invert(masses, uniforms * masses.sum(-1))
-    chosen = blocks.gather(-2, block[..., None, None].expand(*block.shape, 1, size)).squeeze(-2)
+    return draw_by_weight(log_probabilities.exp(), uniforms)[0]
+
+
+@torch.no_grad()
+def draw_by_weight(weights: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+    """An id for each row, with a probability in proportion to its weight, and the sum of each row's weights.
+
+    weights (..., vocab) float32, uniforms (...) in [0, 1) -> (...), (...).
+    """
+    vocab = weights.shape[-1]
+    whole = vocab // _BLOCK * _BLOCK
+    masses = weights[..., :whole].unflatten(-1, (-1, _BLOCK)).sum(-1)
+    if whole < vocab:
+        masses = torch.cat((masses, weights[..., whole:].sum(-1, keepdim=True)), -1)
+    total = masses.sum(-1)
+    block, rest = _invert(masses, uniforms * total)
+    places = block[..., None] * _BLOCK + torch.arange(_BLOCK, device=weights.device)
+    chosen = weights.gather(-1, places.clamp(max=vocab - 1)).masked_fill(places >= vocab, 0)
     within, _ = _invert(chosen, rest)
-    return block * size + within
-
-
-def _block_size(vocab: int) -> int:
-    """The largest divisor of vocab up to _LARGEST_BLOCK: blocks are then views, and nothing is padded or copied."""
-    return next(size for size in range(_LARGEST_BLOCK, 0, -1) if vocab % size == 0)
+    return (block * _BLOCK + within).clamp(max=vocab - 1), total
 
 
 def _invert(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from model.attention import SelfAttention, attention_bias
+from model.attention import SelfAttention, Sight, sight
 from model.config import SEGMENT_TYPES, EncoderConfig
+from model.dropout import Dropout
 from model.layers import LayerNorm
 
 
@@ -23,7 +24,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(config.max_positions, config.embedding_size)
         self.segment = nn.Embedding(SEGMENT_TYPES, config.embedding_size)
         self.norm = LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, ids: Tensor, segments: Tensor | None) -> Tensor:
         """ids, segments (batch, seq) -> (batch, seq, embedding_size). segments None: all of type 0."""
@@ -42,12 +43,12 @@ class Layer(nn.Module):
         self.ffn_in = nn.Linear(config.hidden_size, config.ffn_size)
         self.ffn_out = nn.Linear(config.ffn_size, config.hidden_size)
         self.ffn_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, seen: Sight) -> Tensor:
         """x (batch, seq, hidden) -> the same shape."""
-        x = self.attention_norm(x + self.dropout(self.attention(x, bias)))
-        return self.ffn_norm(x + self.dropout(self.ffn_out(gelu(self.ffn_in(x)))))
+        x = self.attention_norm(self.dropout.added(x, self.attention(x, seen)))
+        return self.ffn_norm(self.dropout.added(x, self.ffn_out(gelu(self.ffn_in(x)))))
 
 
 class Encoder(nn.Module):
@@ -62,8 +63,8 @@ class Encoder(nn.Module):
 
     def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
         """ids, groups, segments (batch, seq) -> (batch, seq, hidden). groups: see attention.document_groups."""
-        bias = attention_bias(groups, window=None)
+        seen = sight(groups, window=None)
         x = self.project(self.embeddings(ids, segments))
         for layer in self.layers:
-            x = layer(x, bias)
+            x = layer(x, seen)
         return x

@@ -9,8 +9,9 @@ equally wide; no token types.
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from model.attention import Rotary, SelfAttention, attention_bias, rotary
+from model.attention import Rotary, SelfAttention, Sight, rotary, sight
 from model.config import EncoderConfig
+from model.dropout import Dropout
 from model.layers import LayerNorm
 
 
@@ -21,7 +22,7 @@ class Embeddings(nn.Module):
         super().__init__()
         self.word = nn.Embedding(config.vocab_size, config.hidden_size)
         self.norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (batch, seq) -> (batch, seq, hidden)."""
@@ -36,15 +37,15 @@ class Layer(nn.Module):
         norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
         self.attention_norm = nn.Identity() if first else norm
         self.attention = SelfAttention(config, bias=False)
-        self.attention_dropout = nn.Dropout(config.attention_dropout)
+        self.attention_dropout = Dropout(config.attention_dropout)
         self.ffn_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
         self.ffn_in = nn.Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
         self.ffn_out = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, bias: Tensor | None, angles: Rotary) -> Tensor:
+    def forward(self, x: Tensor, seen: Sight, angles: Rotary) -> Tensor:
         """x (batch, seq, hidden) -> the same shape."""
-        x = x + self.attention_dropout(self.attention(self.attention_norm(x), bias, angles))
+        x = self.attention_dropout.added(x, self.attention(self.attention_norm(x), seen, angles))
         value, gate = self.ffn_in(self.ffn_norm(x)).chunk(2, -1)
         return x + self.ffn_out(self.dropout(gelu(value) * gate))
 
@@ -67,9 +68,9 @@ class Encoder(nn.Module):
         if segments is not None:
             raise ValueError("the modernbert body has no token types: leave segments out, or take body electra")
         config, seq = self.config, ids.shape[1]
-        everywhere = attention_bias(groups, window=None), rotary(seq, config.head_size, config.rope_theta, ids.device)
+        everywhere = sight(groups, window=None), rotary(seq, config.head_size, config.rope_theta, ids.device)
         nearby = (
-            attention_bias(groups, window=config.local_window // 2),
+            sight(groups, window=config.local_window // 2),
             rotary(seq, config.head_size, config.rope_theta_local, ids.device),
         )
         x = self.embeddings(ids)

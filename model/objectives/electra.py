@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, nll_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from model.attention import document_groups
 from model.config import PAD_ID, ModelConfig
 from model.counter import Stream, random_uniforms
 from model.flops import FORWARD_AND_BACKWARD, detection_head_flops, encoder_flops, language_head_flops
+from model.guesses import read_guesses
 from model.layers import initialize
 from model.masking import count_masked, mask_tokens, most_masked, replace_tokens
 from model.measures import (
@@ -34,15 +35,14 @@ from model.measures import (
 )
 from model.networks import build_pair
 from model.objectives.base import Batch, Objective
-from model.sampling import draw_tokens
 
 
 @dataclass(frozen=True)
 class Round:
     """One game of generator against discriminator over a micro-batch."""
 
-    log_probabilities: Tensor
-    """(batch, k, vocab) float32: the generator's, at the masked positions."""
+    guesses: Tensor
+    """(batch, k, vocab): the generator's scores at the masked positions."""
     targets: Tensor
     """(batch, k): the original ids there."""
     chosen: Tensor
@@ -110,7 +110,7 @@ class Electra(Objective):
         play = self._play(batch)
         real = play.tokens & ~play.fake
         sums = self._loss_sums(play)
-        sums |= language_sums(play.log_probabilities, play.targets, play.sampled, play.chosen)
+        sums |= language_sums(play.guesses, play.targets, play.sampled, play.chosen)
         sums |= detection_sums(play.logits, play.fake, real)
         if frequency is not None:
             sums |= unigram_sums(play.targets, play.chosen, frequency)
@@ -149,11 +149,8 @@ class Electra(Objective):
         )
         with self.computing(ids.device):
             guesses = self.generator(masked.ids, groups, batch.segments, masked.positions)
-        log_probabilities = guesses.float().log_softmax(-1)
-        nats = nll_loss(log_probabilities.flatten(0, 1), masked.targets.flatten(), reduction="none")
-
         uniforms = random_uniforms(self.seed, Stream.SAMPLE, batch.sample, masked.positions)
-        sampled = draw_tokens(log_probabilities.detach(), uniforms)
+        nats, sampled = read_guesses(guesses, masked.targets, masked.chosen, uniforms)
         corrupted = replace_tokens(ids, masked.positions, sampled)  # over the original ids: every [MASK] is gone
         fake, tokens = corrupted != ids, ids != PAD_ID
         with self.computing(ids.device):
@@ -161,7 +158,7 @@ class Electra(Objective):
         logits = logits.float()
         told = binary_cross_entropy_with_logits(logits, fake.float(), reduction="none")
         return Round(
-            log_probabilities=log_probabilities,
+            guesses=guesses,
             targets=masked.targets,
             chosen=masked.chosen,
             sampled=sampled,
@@ -169,7 +166,7 @@ class Electra(Objective):
             logits=logits,
             fake=fake,
             tokens=tokens,
-            generator_nats=(nats * masked.chosen.flatten()).sum(),
+            generator_nats=nats,
             discriminator_nats=(told * tokens).sum(),
         )
 

@@ -11,18 +11,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import nll_loss
 
 from model.attention import document_groups
 from model.config import ModelConfig, discriminator_config
 from model.counter import Stream, random_uniforms
 from model.flops import FORWARD_AND_BACKWARD, encoder_flops, language_head_flops
+from model.guesses import read_guesses
 from model.layers import initialize
 from model.masking import Masked, count_masked, mask_tokens, most_masked
 from model.measures import Sums, language_metrics, language_sums, ratio, total, unigram_sums
 from model.networks import MaskedLanguageModel
 from model.objectives.base import Batch, Objective
-from model.sampling import draw_tokens
 
 
 class Mlm(Objective):
@@ -59,17 +58,18 @@ class Mlm(Objective):
 
     def forward(self, batch: Batch, totals: Sums) -> tuple[Tensor, Sums]:
         """See Objective.forward."""
-        masked, _, nats = self._guess(batch)
+        masked, guesses = self._guess(batch)
+        nats, _ = read_guesses(guesses, masked.targets, masked.chosen, None)
         return (nats / totals["generator"]).float(), self._loss_sums(masked, nats)
 
     @torch.no_grad()
     def evaluate(self, batch: Batch, frequency: Tensor | None = None) -> Sums:
         """See Objective.evaluate."""
-        masked, log_probabilities, nats = self._guess(batch)
+        masked, guesses = self._guess(batch)
         uniforms = random_uniforms(self.seed, Stream.SAMPLE, batch.sample, masked.positions)
-        sampled = draw_tokens(log_probabilities, uniforms)
+        nats, sampled = read_guesses(guesses, masked.targets, masked.chosen, uniforms)
         sums = self._loss_sums(masked, nats)
-        sums |= language_sums(log_probabilities, masked.targets, sampled, masked.chosen)
+        sums |= language_sums(guesses, masked.targets, sampled, masked.chosen)
         if frequency is not None:
             sums |= unigram_sums(masked.targets, masked.chosen, frequency)
         return sums
@@ -90,8 +90,8 @@ class Mlm(Objective):
         rows = batch * most_masked(seq, self.config.mask_fraction)
         return FORWARD_AND_BACKWARD * (encoder_flops(config, batch, seq) + language_head_flops(config, rows))
 
-    def _guess(self, batch: Batch) -> tuple[Masked, Tensor, Tensor]:
-        """The masked batch, log probabilities (batch, k, vocab) float32, cross-entropy summed over the positions."""
+    def _guess(self, batch: Batch) -> tuple[Masked, Tensor]:
+        """The masked batch, and scores (batch, k, vocab)."""
         config = self.config
         masked = mask_tokens(
             batch.ids,
@@ -104,10 +104,7 @@ class Mlm(Objective):
         )
         groups = document_groups(batch.ids, batch.documents)
         with self.computing(batch.ids.device):
-            guesses = self.generator(masked.ids, groups, batch.segments, masked.positions)
-        log_probabilities = guesses.float().log_softmax(-1)
-        nats = nll_loss(log_probabilities.flatten(0, 1), masked.targets.flatten(), reduction="none")
-        return masked, log_probabilities, (nats * masked.chosen.flatten()).sum()
+            return masked, self.generator(masked.ids, groups, batch.segments, masked.positions)
 
     def _loss_sums(self, masked: Masked, nats: Tensor) -> Sums:
         return {"generator/nats": total(nats), "generator/masked": total(masked.chosen)}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from model import masking
+from model import guesses, masking
 from model.attention import document_groups
 from model.config import CLS_ID, PAD_ID, SEP_ID, discriminator_config, generator_config
 from model.networks import Discriminator, MaskedLanguageModel, build_pair
@@ -142,7 +142,7 @@ def ignored_documents(patch: Patch) -> None:
 
 def drawn_as(draw: Callable[..., torch.Tensor]) -> Plant:
     """Another sampler."""
-    return lambda patch: patch.setattr(electra, "draw_tokens", draw)
+    return lambda patch: patch.setattr(guesses, "draw_by_weight", lambda w, uniforms: (draw(w, uniforms), w.sum(-1)))
 
 
 def frozen_layer(patch: Patch) -> None:
@@ -183,10 +183,10 @@ PLANTED: dict[str, tuple[str, Plant, tuple[str, ...]]] = {
     "gradient halved": ("discriminator-gradient-size", gradient_times(0.5), ()),
     "one mask for all": ("same-masks", one_mask_for_all, ()),
     "documents ignored": ("documents-mixed", ignored_documents, ()),
-    "arg-max sampler": ("sampler", drawn_as(lambda logs, uniforms: logs.argmax(-1)), ()),
+    "arg-max sampler": ("sampler", drawn_as(lambda weights, uniforms: weights.argmax(-1)), ()),
     "uniform sampler": (
         "sampler",
-        drawn_as(lambda logs, uniforms: (uniforms * (logs.shape[-1] - 5)).long() + 5),
+        drawn_as(lambda weights, uniforms: (uniforms * (weights.shape[-1] - 5)).long() + 5),
         ("optimizer.lr=2e-2",),
     ),
     "a frozen layer": ("frozen", frozen_layer, ("optimizer.weight_decay=0",)),
