@@ -1,118 +1,147 @@
-"""A training step against the usual way of writing it with `transformers`, in interleaved rounds of one run.
+"""A training step against the usual way of writing it with `transformers`, each in a process of its own, in turns.
 
-    python benchmarks/step.py [--shape small] [--batch 16] [--seq 128] [--rounds 5] [--threads 2] [--precision bf16]
+    python benchmarks/step.py [--shape small] [--batch 16] [--seq 128] [--rounds 5] [--threads 1] [--parts]
+                              [--documents MEDIAN] [key=value ...]
 
-The baseline is ElectraForMaskedLM and ElectraForPreTraining trained jointly with tied tables and fused AdamW: logits at
-all positions, as those classes have it, and samples drawn at the masked ones. Same batch, dropout and sizes.
+step_variants.py has the two. key=value changes the preset, such as model.body=modernbert. With --documents the text is
+documents of that median length: ours packs them into rows, each apart, theirs has one a row, padded. --parts: where the
+time goes. Times are processor time with one thread (others' work on the machine then counts little), else wall time.
+Memory is the operating system's peak of the process.
 """
 
 import argparse
+import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining
-
-from model.config import SPECIAL_IDS
-from model.hf import to_hf
-from model.masking import mask_tokens, replace_tokens
-from model.objectives.base import Batch, build_objective
-from pipeline.base.config import RunConfig, load_config
-from pipeline.training.optimizer import build_optimizer
-
-PRESETS = Path(__file__).resolve().parents[1] / "configs"
-VOCABULARY = 30_522
-WEIGHT = 50.0
+ROOT = Path(__file__).resolve().parents[1]
+VARIANTS = ("usual fp32", "usual bf16", "ours fp32", "ours bf16")
 
 
-def ours(config: RunConfig, batch: Batch, precision: str) -> Callable[[], None]:
-    """One update of the objective."""
-    objective = build_objective("electra", config.model, config.objective, VOCABULARY, seed=0)
-    objective.compute_dtype = torch.bfloat16 if precision == "bf16" else None
-    optimizer = build_optimizer(config.optimizer, objective.named_parameters())
-    for group in optimizer.param_groups:
-        group["lr"] = config.optimizer.lr
-    totals = objective.counts(batch)
+def work(name: str, chosen: argparse.Namespace) -> None:
+    """A variant's process: a line on stdin is a step, or a question; a line of JSON on stdout answers."""
+    import torch
 
-    def step() -> None:
-        loss, _ = objective(batch, totals)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    from benchmarks.step_variants import ours, text, usual
+    from pipeline.base.config import load_config
 
-    return step
+    torch.set_num_threads(chosen.threads)
+    torch.manual_seed(0)
+    config = load_config(ROOT / "configs" / f"{chosen.shape}.yaml", chosen.changes)
+    given = text(chosen.batch, chosen.seq, chosen.documents)
+    who, precision = name.split()
+    batch = given.packed(chosen.seq) if who == "ours" else given.padded()
+    step = (ours if who == "ours" else usual)(config, given, batch, precision)
+    step()
+    clock = time.process_time if chosen.threads == 1 else time.perf_counter
+    print(json.dumps({"rows": list(batch.ids.shape)}), flush=True)
+    for line in sys.stdin:
+        answer: dict[str, Any] = {}
+        if line.strip() == "step":
+            began = clock()
+            step()
+            answer["seconds"] = clock() - began
+        elif line.strip() == "memory":
+            answer["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        elif line.strip() == "parts":
+            from benchmarks.step_parts import breakdown, products_alone
+
+            answer = {"products": products_alone(step), "parts": breakdown(step)}
+        print(json.dumps(answer), flush=True)
 
 
-def usual(config: RunConfig, batch: Batch, precision: str) -> Callable[[], None]:
-    """One update of the library's classes."""
-    networks = build_objective("electra", config.model, config.objective, VOCABULARY, seed=0).networks()
-    generator = ElectraForMaskedLM(ElectraConfig(**to_hf(networks["generator"])[0]))
-    discriminator = ElectraForPreTraining(ElectraConfig(**to_hf(networks["discriminator"])[0]))
-    generator.electra.embeddings = discriminator.electra.embeddings
-    generator.generator_lm_head.weight = discriminator.electra.embeddings.word_embeddings.weight
-    parameters = list(dict.fromkeys([*generator.parameters(), *discriminator.parameters()]))
-    optimizer = torch.optim.AdamW(parameters, lr=5e-4, eps=1e-6, weight_decay=0.01, fused=True)
-    masked = mask_tokens(batch.ids, batch.sample, 0, 0.15, 0.85, 0.0, VOCABULARY)
+class Variant:
+    """The other end of work()."""
 
-    def step() -> None:
-        scope = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
-        with scope:
-            scores = generator(masked.ids).logits
-        at = scores.gather(1, masked.positions.clamp(min=0)[..., None].expand(-1, -1, VOCABULARY)).float()
-        sampled = torch.distributions.Categorical(logits=at.detach()).sample()
-        corrupted = replace_tokens(batch.ids, masked.positions, sampled)
-        with scope:
-            logits = discriminator(corrupted).logits
-        labels: Tensor = (corrupted != batch.ids).float()
-        loss = cross_entropy(at.flatten(0, 1), masked.targets.flatten())
-        loss = loss + WEIGHT * binary_cross_entropy_with_logits(logits.float(), labels)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+    def __init__(self, name: str) -> None:
+        command = [sys.executable, __file__, *sys.argv[1:], "--worker", name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.rows = self.read()["rows"]
 
-    return step
+    def ask(self, what: str) -> dict[str, Any]:
+        """One line there, one back."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(what + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def read(self) -> dict[str, Any]:
+        """Raises SystemExit when the process has ended."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("a variant's process has ended: its message is above")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def end(self) -> None:
+        """Lets it go."""
+        self.process.communicate()
+
+
+def compare(chosen: argparse.Namespace) -> None:
+    """Runs the variants in turns and prints the tables."""
+    names = [name for name in VARIANTS if chosen.only is None or name in chosen.only]
+    variants = {name: Variant(name) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(chosen.rounds + 1):
+        for name, variant in variants.items():
+            took = variant.ask("step")["seconds"]
+            if number > 0:
+                seconds[name].append(took)
+    memory = {name: variant.ask("memory")["megabytes"] for name, variant in variants.items()}
+    parts = {name: variant.ask("parts") for name, variant in variants.items()} if chosen.parts else {}
+    for variant in variants.values():
+        variant.end()
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    tokens, clock = chosen.batch * chosen.seq, "processor" if chosen.threads == 1 else "wall"
+    print(f"\n{chosen.shape} {' '.join(chosen.changes)}: {tokens} tokens of text, rows of {chosen.seq}, ", end="")
+    print(f"{chosen.threads} thread(s), {clock} time, medians of {chosen.rounds}\n")
+    references = [name for name in names if name.startswith("usual")]
+    print("| step | rows | ms | tokens/s | " + " | ".join(f"x {name}" for name in references) + " | peak MB |")
+    print("|---|---|---|---|" + "---|" * len(references) + "---|")
+    for name in names:
+        ratios = " | ".join(f"{median[one] / median[name]:.2f}" for one in references)
+        rows = " x ".join(str(n) for n in variants[name].rows)
+        print(f"| {name} | {rows} | {median[name] * 1e3:.0f} | {tokens / median[name]:,.0f} | {ratios} | ", end="")
+        print(f"{memory[name]:.0f} |")
+    if parts:
+        print_parts(parts, median)
+
+
+def print_parts(parts: dict[str, dict[str, Any]], median: dict[str, float]) -> None:
+    """Milliseconds by kind, and the step over its products alone."""
+    print("\n| ms | " + " | ".join(parts) + " |\n|---|" + "---|" * len(parts))
+    for kind in next(iter(parts.values()))["parts"]:
+        print(f"| {kind} | " + " | ".join(f"{found['parts'][kind]:.0f}" for found in parts.values()) + " |")
+    print("| products run alone | " + " | ".join(f"{found['products']:.0f}" for found in parts.values()) + " |")
+    over = (f"{median[name] * 1e3 / found['products']:.2f}" for name, found in parts.items())
+    print("| step / products alone | " + " | ".join(over) + " |")
 
 
 def main() -> None:
-    """Prints the table."""
+    """Reads the command line."""
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--shape", default="small", help="a preset of configs/ with the electra body")
+    arguments.add_argument("--shape", default="small", help="a preset of configs/")
     arguments.add_argument("--batch", type=int, default=16)
     arguments.add_argument("--seq", type=int, default=128)
     arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--threads", type=int, default=2)
-    arguments.add_argument("--precision", choices=("fp32", "bf16"), default="bf16")
-    chosen = arguments.parse_args()
-    torch.set_num_threads(chosen.threads)
-    torch.manual_seed(0)
-    config = load_config(PRESETS / f"{chosen.shape}.yaml")
-    ids = torch.randint(len(SPECIAL_IDS), VOCABULARY, (chosen.batch, chosen.seq))
-    batch = Batch(ids, torch.arange(chosen.batch))
-    steps = {
-        "usual (transformers)": usual(config, batch, chosen.precision),
-        "ours": ours(config, batch, chosen.precision),
-    }
-    seconds: dict[str, list[float]] = {label: [] for label in steps}
-    for number in range(chosen.rounds + 1):
-        for label, step in steps.items():
-            began = time.perf_counter()
-            step()
-            if number > 0:
-                seconds[label].append(time.perf_counter() - began)
-    tokens = chosen.batch * chosen.seq
-    print(f"\n{chosen.shape}, {chosen.batch} x {chosen.seq}, {chosen.precision}, {chosen.threads} thread(s), medians\n")
-    print("| step | ms | tokens/s | x usual |\n|---|---|---|---|")
-    reference = statistics.median(seconds["usual (transformers)"])
-    for label, values in seconds.items():
-        median = statistics.median(values)
-        print(f"| {label} | {median * 1000:.0f} | {tokens / median:,.0f} | {reference / median:.2f} |")
+    arguments.add_argument("--threads", type=int, default=1)
+    arguments.add_argument("--documents", type=int, metavar="MEDIAN")
+    arguments.add_argument("--parts", action="store_true")
+    arguments.add_argument("--only", nargs="+", choices=VARIANTS)
+    arguments.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments.add_argument("changes", nargs="*", metavar="key=value")
+    chosen = arguments.parse_intermixed_args()
+    if chosen.worker:
+        work(chosen.worker, chosen)
+    else:
+        compare(chosen)
 
 
 if __name__ == "__main__":

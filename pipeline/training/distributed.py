@@ -16,6 +16,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from pipeline.base.errors import PeersLost, UserError
 from pipeline.training.launcher import ELASTIC
+from pipeline.training.memory import keep_freed_memory
 from pipeline.training.ranks import Ranks
 from pipeline.training.watchdog import Watchdog
 
@@ -44,6 +45,7 @@ def start_ranks(threads: int | None, watch: Watchdog | None = None) -> Ranks:
     else:
         # Its first use would compile C++ for a minute or two; gloo does the same work.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        keep_freed_memory()
     if not torch.distributed.is_initialized():  # a second run in this process goes on in the group that DeepSpeed knows
         backend = accelerator.communication_backend_name()
         meet(backend)
