@@ -1,9 +1,8 @@
 """Self-attention: documents kept apart, local windows, rotary positions, and the kernel that suits the device.
 
 Promise: a token attends to tokens of its own document only; padding attends to padding only, so no row is ever empty.
-Price: a dense (seq, seq) mask. On a CPU plain matrix products beat the fused kernel at the lengths we train at; on an
-accelerator the fused one is taken. The CPU skips the mask of a batch that needs none; elsewhere looking would stop
-the device.
+On a CPU attention goes by tiles of plain products (tiles.py), elsewhere through the fused kernel with a dense
+(seq, seq) mask: looking whether a batch needs none would stop the device.
 """
 
 import torch
