@@ -1,9 +1,9 @@
 """Which form of an operation is taken: the plain one, or the one written for a CPU. The one place that decides.
 
 On a CPU random draws, memory that is touched for the first time and passes over scores cost as much as the matrix
-products; there dropout, attention and the language loss have forms of their own (dropout.py, tiles.py, guess.py). They
-compute the same: the plain form is what they are tested against. An accelerator has fused kernels and takes the plain
-form.
+products; there dropout, attention and the language loss have forms of their own (dropout.py, tiles.py, guesses.py).
+They compute the same: the plain form is what they are tested against. An accelerator has fused kernels and takes the
+plain form.
 """
 
 from collections.abc import Iterator

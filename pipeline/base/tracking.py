@@ -16,8 +16,7 @@ from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking_anew import EARLIER, earlier_senders, set_aside
-from pipeline.base.tracking_sender import Sender, read_state
-from pipeline.base.tracking_sender import journal_path as journal_path
+from pipeline.base.tracking_sender import Sender, journal_path, read_state
 
 START_SECONDS = 30.0
 SEND_SECONDS = 2.0

@@ -11,8 +11,8 @@ from pipeline.base.config import RunConfig
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import FINISH_SECONDS, MODEL_SECONDS, RETRY_SECONDS, import_mlflow, journal_path, waits
-from pipeline.base.tracking_sender import Sender
+from pipeline.base.tracking import FINISH_SECONDS, MODEL_SECONDS, RETRY_SECONDS, import_mlflow, waits
+from pipeline.base.tracking_sender import Sender, journal_path
 
 POLL_SECONDS = 3.0
 

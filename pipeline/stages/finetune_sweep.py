@@ -16,8 +16,9 @@ from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.progress import Progress
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import journal_path, status_of
+from pipeline.base.tracking import status_of
 from pipeline.base.tracking_relay import Relay
+from pipeline.base.tracking_sender import journal_path
 from pipeline.base.workers import connected
 from pipeline.release.refresh import refresh_cards
 from pipeline.tasks.identity import METRICS

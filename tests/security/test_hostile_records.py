@@ -12,9 +12,8 @@ import pytest
 from pipeline.base.config import load_config
 from pipeline.base.journal import STATUSES, Journal, read_journal
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import journal_path
 from pipeline.base.tracking_push import _parents_first, _stages
-from pipeline.base.tracking_sender import Sender, whole_address
+from pipeline.base.tracking_sender import Sender, journal_path, whole_address
 from pipeline.training.metrics_file import cut_metrics
 
 STRANGE: list[Any] = [

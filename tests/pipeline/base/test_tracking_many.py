@@ -14,9 +14,9 @@ from pipeline.base.config import RunConfig, load_config
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import journal_path, read_run_id, start_run
+from pipeline.base.tracking import read_run_id, start_run
 from pipeline.base.tracking_relay import Relay
-from pipeline.base.tracking_sender import Sender
+from pipeline.base.tracking_sender import Sender, journal_path
 from tests.mlflow_server import new_database
 
 

@@ -14,8 +14,8 @@ from pipeline.base.files import lock_folder
 from pipeline.base.journal import Journal
 from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
-from pipeline.base.tracking import journal_path, read_run_id, start_run
-from pipeline.base.tracking_sender import TOKEN, Sender
+from pipeline.base.tracking import read_run_id, start_run
+from pipeline.base.tracking_sender import TOKEN, Sender, journal_path
 from tests.mlflow_server import FAULTS, FaultyServer, mlflow_server
 
 NAMES = ("train/loss", "train/lr", "eval/loss")
