@@ -24,6 +24,7 @@ class Stream(IntEnum):
     CORRUPTION = 2
     RANDOM_TOKEN = 3
     SAMPLE = 4
+    BLOCK = 5
 
 
 def random_bits(seed: int, stream: Stream, sample: Tensor, positions: Tensor) -> Tensor:

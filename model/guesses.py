@@ -22,7 +22,8 @@ def read_guesses(guesses: Tensor, targets: Tensor, chosen: Tensor, uniforms: Ten
     """(cross-entropy summed over the chosen positions, a float32 scalar; ids drawn, (batch, k)).
 
     guesses (batch, k, vocab): scores; targets (batch, k): ids; chosen (batch, k) bool: the others do not count;
-    uniforms (batch, k) in [0, 1), or None to draw nothing: the ids are 0. No gradient passes through the draws.
+    uniforms (batch, k, 2) in [0, 1), by draw_uniforms, or None to draw nothing: the ids are 0. No gradient passes
+    through the draws.
     """
     if by_hand(guesses):
         return _Read.apply(guesses, targets, chosen, uniforms)
@@ -50,7 +51,7 @@ class _Read(torch.autograd.Function):
             if uniforms is None:
                 mass = weights.sum(-1, keepdim=True)
             else:
-                drawn[part], total = draw_by_weight(weights, uniforms.flatten()[part])
+                drawn[part], total = draw_by_weight(weights, uniforms.flatten(0, 1)[part])
                 mass = total[:, None]
             nats[part] = ((mass.log() + top - aim) * counts[part]).squeeze(1)
             if gradient is not None:

@@ -17,7 +17,6 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from model.attention import document_groups
 from model.config import PAD_ID, ModelConfig
-from model.counter import Stream, random_uniforms
 from model.flops import FORWARD_AND_BACKWARD, detection_head_flops, encoder_flops, language_head_flops
 from model.guesses import read_guesses
 from model.layers import initialize
@@ -35,6 +34,7 @@ from model.measures import (
 )
 from model.networks import build_pair
 from model.objectives.base import Batch, Objective
+from model.sampling import draw_uniforms
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Electra(Objective):
         )
         with self.computing(ids.device):
             guesses = self.generator(masked.ids, groups, batch.segments, masked.positions)
-        uniforms = random_uniforms(self.seed, Stream.SAMPLE, batch.sample, masked.positions)
+        uniforms = draw_uniforms(self.seed, batch.sample, masked.positions)
         nats, sampled = read_guesses(guesses, masked.targets, masked.chosen, uniforms)
         corrupted = replace_tokens(ids, masked.positions, sampled)  # over the original ids: every [MASK] is gone
         fake, tokens = corrupted != ids, ids != PAD_ID

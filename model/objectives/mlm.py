@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from model.attention import document_groups
 from model.config import ModelConfig, discriminator_config
-from model.counter import Stream, random_uniforms
 from model.flops import FORWARD_AND_BACKWARD, encoder_flops, language_head_flops
 from model.guesses import read_guesses
 from model.layers import initialize
@@ -22,6 +21,7 @@ from model.masking import Masked, count_masked, mask_tokens, most_masked
 from model.measures import Sums, language_metrics, language_sums, ratio, total, unigram_sums
 from model.networks import MaskedLanguageModel
 from model.objectives.base import Batch, Objective
+from model.sampling import draw_uniforms
 
 
 class Mlm(Objective):
@@ -66,7 +66,7 @@ class Mlm(Objective):
     def evaluate(self, batch: Batch, frequency: Tensor | None = None) -> Sums:
         """See Objective.evaluate."""
         masked, guesses = self._guess(batch)
-        uniforms = random_uniforms(self.seed, Stream.SAMPLE, batch.sample, masked.positions)
+        uniforms = draw_uniforms(self.seed, batch.sample, masked.positions)
         nats, sampled = read_guesses(guesses, masked.targets, masked.chosen, uniforms)
         sums = self._loss_sums(masked, nats)
         sums |= language_sums(guesses, masked.targets, sampled, masked.chosen)

@@ -14,7 +14,7 @@ def example(kind: torch.dtype, vocab: int = 700) -> tuple[Tensor, Tensor, Tensor
     guesses = (torch.randn(5, 9, vocab, generator=generator) * 3).to(kind).requires_grad_()
     targets = torch.randint(0, vocab, (5, 9), generator=generator)
     chosen = torch.rand(5, 9, generator=generator) < 0.8
-    return guesses, targets, chosen, torch.rand(5, 9, generator=generator)
+    return guesses, targets, chosen, torch.rand(5, 9, 2, generator=generator)
 
 
 @pytest.mark.parametrize(("kind", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-8)])

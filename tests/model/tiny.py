@@ -1,7 +1,9 @@
 """Small models and batches for the tests of model/, and the transformers twin of a network."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
@@ -89,3 +91,18 @@ def twin_inputs(batch: Batch) -> dict[str, Tensor]:
     """What the twin takes for a batch without documents."""
     inputs = {"input_ids": batch.ids, "attention_mask": (batch.ids != PAD_ID).long()}
     return inputs if batch.segments is None else inputs | {"token_type_ids": batch.segments}
+
+
+def searched_draws(scores: Tensor, uniforms: Tensor) -> Tensor:
+    """What model/sampling.py must draw, by NumPy in float64. scores (n, vocab), uniforms (n, 2) -> (n,)."""
+    draws = []
+    for row, (first, second) in zip(scores.double().softmax(-1).numpy(), uniforms.tolist(), strict=True):
+        blocks = np.split(row, range(256, len(row), 256))
+        block = _search([part.sum() for part in blocks], first)
+        draws.append(256 * block + _search(blocks[block], second))
+    return torch.tensor(draws)
+
+
+def _search(weights: Sequence[float], uniform: float) -> int:
+    cumulative = np.cumsum(weights)
+    return int(np.searchsorted(cumulative, uniform * cumulative[-1], side="right"))

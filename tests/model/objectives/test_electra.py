@@ -10,11 +10,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.testing import assert_close
 
 from model.config import BODIES, MASK_ID, PAD_ID
-from model.counter import Stream, random_uniforms
 from model.hf import to_hf
 from model.masking import mask_tokens
 from model.objectives.base import Batch, Objective, objective_class
-from tests.model.tiny import VOCAB, tiny_batch, tiny_objective, twin, twin_inputs
+from model.sampling import draw_uniforms
+from tests.model.tiny import VOCAB, searched_draws, tiny_batch, tiny_objective, twin, twin_inputs
 
 Config = objective_class("electra").Config
 
@@ -38,10 +38,9 @@ def independent_loss(
     inputs = twin_inputs(batch)
     guesses = generator(**(inputs | {"input_ids": masked.ids})).logits[rows, columns]
     generator_loss = cross_entropy(guesses, batch.ids[rows, columns])
-    uniforms = random_uniforms(0, Stream.SAMPLE, batch.sample, masked.positions)[masked.chosen].double()
-    cumulative = guesses.detach().double().softmax(-1).cumsum(-1)
+    uniforms = draw_uniforms(0, batch.sample, masked.positions)[masked.chosen]
     corrupted = batch.ids.clone()
-    corrupted[rows, columns] = torch.searchsorted(cumulative, uniforms[:, None], right=True).squeeze(1)
+    corrupted[rows, columns] = searched_draws(guesses.detach(), uniforms)
     fake = corrupted != batch.ids
     logits = discriminator(**(inputs | {"input_ids": corrupted})).logits
     logits = logits if logits.dim() == 2 else logits[..., 1] - logits[..., 0]
@@ -105,7 +104,7 @@ def test_the_discriminator_reads_samples_at_masked_positions_and_the_original_el
     at_masked = torch.zeros_like(batch.ids, dtype=torch.bool).scatter(1, masked.positions, True)
     assert int((masked.ids == MASK_ID).sum()) > 100  # the generator reads [MASK]
     assert torch.equal(watched.ids[~at_masked], batch.ids[~at_masked])
-    assert int((watched.ids == MASK_ID).sum()) <= 5  # and here only if one was sampled
+    assert int((watched.ids == MASK_ID).sum()) < 20  # and here only where one was sampled
     assert torch.equal(watched.ids[:, 0], batch.ids[:, 0])
     kept = at_masked & (masked.ids == batch.ids)
     assert int((watched.ids[kept] != batch.ids[kept]).sum()) > 0  # kept positions are sampled too

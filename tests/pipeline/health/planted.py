@@ -186,7 +186,7 @@ PLANTED: dict[str, tuple[str, Plant, tuple[str, ...]]] = {
     "arg-max sampler": ("sampler", drawn_as(lambda weights, uniforms: weights.argmax(-1)), ()),
     "uniform sampler": (
         "sampler",
-        drawn_as(lambda weights, uniforms: (uniforms * (weights.shape[-1] - 5)).long() + 5),
+        drawn_as(lambda weights, uniforms: (uniforms[..., 0] * (weights.shape[-1] - 5)).long() + 5),
         ("optimizer.lr=2e-2",),
     ),
     "a frozen layer": ("frozen", frozen_layer, ("optimizer.weight_decay=0",)),
