@@ -15,10 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import UserError
+from pipeline.base.processes import birth_of, machine
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -95,13 +97,49 @@ def is_remote(path: "Location") -> "TypeIs[UPath]":
 
 
 def _beside(path: Path, kind: str) -> Path:
-    """A name beside `path` that no other process takes, on this host or another one that shares the folder."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.{kind}")
+    """A name beside `path` that no other process takes, on this host or another one that shares the folder.
+
+    It says which process of which machine made it, for `sweep_asides`.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{_machine_tag()}-{secrets.token_hex(4)}.{kind}")
+
+
+@cache
+def _machine_tag() -> str:
+    return hashlib.sha256(machine().encode()).hexdigest()[:8]
 
 
 def is_aside(name: str) -> bool:
     """Whether a file or folder of that name is one that a killed process left half-written."""
     return name.startswith(".") and name.endswith((".aside", ".old"))
+
+
+_ASIDE = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-(?:(?P<machine>[0-9a-f]{8})-)?[0-9a-f]{8}\.(?P<kind>aside|old)")
+ABANDONED_SECONDS = 86400.0
+"""What another machine, or this one before its last start, left half-written and has not touched for so long is
+abandoned: that machine's processes cannot be asked for."""
+
+
+def sweep_asides(folder: Path) -> None:
+    """Removes what dead processes left half-written in the folder itself (not below it); a refusal is passed over.
+
+    What a kill moved out of the way before its successor was there is the only whole one, and stays.
+    """
+    for entry in Path(folder).glob(".*"):
+        made = _ASIDE.fullmatch(entry.name)
+        if made is None or (made["kind"] == "old" and not entry.with_name(made["name"]).exists()):
+            continue
+        with contextlib.suppress(OSError):
+            here = machine() and made["machine"] == _machine_tag()
+            gone = birth_of(int(made["process"])) is None if here else _abandoned(entry)
+            if gone:
+                shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+def _abandoned(path: Path) -> bool:
+    """Whether nothing in it has been touched for long."""
+    touched = max(entry.lstat().st_mtime for entry in (path, *path.rglob("*")))
+    return time.time() - touched > ABANDONED_SECONDS
 
 
 @contextmanager
@@ -246,6 +284,7 @@ STOPPING_SECONDS = 60.0
 def lock_folder(path: Path, patience: float = 0.0) -> Iterator[FolderLock]:
     """Holds the folder for this process; UserError when another one has it. Freed by the kernel at any death.
 
+    What dead processes left half-written in it is removed.
     patience: seconds to wait for the holder; one that says that it is stopping is always waited for.
     """
     path = Path(path)
@@ -254,6 +293,7 @@ def lock_folder(path: Path, patience: float = 0.0) -> Iterator[FolderLock]:
         descriptor = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _wait_for_lock(descriptor, path, patience)
+        sweep_asides(path)
         yield FolderLock(descriptor)
     finally:
         os.close(descriptor)

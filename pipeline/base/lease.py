@@ -17,13 +17,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.base.errors import Preempted, UserError
 from pipeline.base.files import is_remote
 from pipeline.base.log import get_logger
-from pipeline.base.processes import birth_of
+from pipeline.base.processes import birth_of, machine
 from pipeline.base.storage import reading, system_of, writing
 from pipeline.base.stores.faults import status_of
 
@@ -220,18 +219,9 @@ def _own() -> dict[str, Any]:
         "host": socket.gethostname(),
         "process": process,
         "since": since,
-        "kernel": _kernel(),
+        "kernel": machine(),
         "birth": birth_of(process),
     }
-
-
-def _kernel() -> str:
-    """This start of this machine, and the space in which its processes have their numbers; empty where not known."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
 
 
 def _parsed(body: bytes) -> dict[str, Any]:
@@ -253,4 +243,4 @@ def _is_dead(body: bytes) -> bool:
     process, birth = found.get("process"), found.get("birth")
     if not isinstance(process, int) or not isinstance(birth, int) or not found.get("kernel"):
         return False
-    return bool(found["kernel"] == _kernel()) and birth_of(process) != birth
+    return bool(found["kernel"] == machine()) and birth_of(process) != birth

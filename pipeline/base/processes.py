@@ -1,6 +1,16 @@
 """Processes as the kernel knows them, by number and birth: a number alone is given again. Linux only, from /proc."""
 
+import os
 from pathlib import Path
+
+
+def machine() -> str:
+    """This start of this machine, and the space in which its processes have their numbers; empty where not known."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def birth_of(process: int) -> int | None:

@@ -6,18 +6,23 @@ import multiprocessing.synchronize
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from cluster.environment import REPOSITORY
 from pipeline.base.errors import UserError
 from pipeline.base.files import (
+    ABANDONED_SECONDS,
     complete_file,
     complete_folder,
     lock_folder,
     read_json,
     sha256_file,
+    sweep_asides,
     told_plainly,
     write_atomic,
     write_json,
@@ -153,3 +158,52 @@ def test_a_lost_mount_is_told_but_a_missing_input_is_not_called_one(tmp_path: Pa
         Path("/nowhere/input").read_bytes()
     with pytest.raises(UserError, match="stale handle"), told_plainly(tmp_path / "file"):
         raise OSError(errno.ESTALE, "Stale file handle")
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from pipeline.base.files import complete_file, complete_folder
+place = Path(sys.argv[1])
+with complete_file(place / "config.yaml") as file, complete_folder(place / "export") as folder:
+    file.write_text("half")
+    (folder / "weights").write_text("half")
+    os.kill(os.getpid(), 9)
+"""
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_who_takes_a_folder_removes_what_a_killed_process_left(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], cwd=REPOSITORY, check=False, timeout=60)
+    assert [name.split(".")[1] for name in names(tmp_path)] == ["config", "export"]
+    with complete_file(tmp_path / "mine.json") as mine:  # a process that lives, as a stage that runs beside
+        mine.write_text("{}")
+        with lock_folder(tmp_path):
+            assert names(tmp_path) == sorted([".lock", mine.name])
+    assert names(tmp_path) == [".lock", "mine.json"]
+
+
+def test_what_cannot_be_asked_for_is_removed_after_a_day(tmp_path: Path) -> None:
+    """Another machine's, or of before this one's last start; a day without a change, by the newest file inside."""
+    for name in (".a.1-0123abcd-0123abcd.aside", ".b.1-0123abcd.aside", ".c.1-0123abcd-0123abcd.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+    for name in (".env", ".d.aside", "e.1-0123abcd.aside"):  # not named by us
+        (tmp_path / name).touch()
+    before = names(tmp_path)
+    past = time.time() - ABANDONED_SECONDS - 60
+    for entry in tmp_path.iterdir():
+        os.utime(entry, (past, past))
+    sweep_asides(tmp_path)
+    assert names(tmp_path) == before  # the files in the folders are new
+    for entry in tmp_path.glob("*/x"):
+        os.utime(entry, (past, past))
+        os.utime(entry.parent, (past, past))
+    sweep_asides(tmp_path)
+    assert names(tmp_path) == [".c.1-0123abcd-0123abcd.old", ".d.aside", ".env", "e.1-0123abcd.aside"]
+    (tmp_path / "c").mkdir()  # until then it was the only whole one
+    sweep_asides(tmp_path)
+    assert names(tmp_path) == [".d.aside", ".env", "c", "e.1-0123abcd.aside"]
