@@ -1,47 +1,69 @@
 """Self-attention: documents kept apart, local windows, rotary positions, and the kernel that suits the device.
 
 Promise: a token attends to tokens of its own document only; padding attends to padding only, so no row is ever empty.
-On a CPU attention goes by tiles of plain products (tiles.py), elsewhere through the fused kernel with a dense
-(seq, seq) mask: looking whether a batch needs none would stop the device.
+On a CPU attention goes by tiles of plain products (tiles.py); on a GPU by the flash kernel over stretches of a document
+(stretches.py), where the host has counted them, and else with a dense (seq, seq) mask: looking whether a batch needs
+none would stop the device.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from model.config import PAD_ID, EncoderConfig
-from model.paths import by_hand
+from model.paths import by_flash, by_hand
+from model.stretches import Stretches, attend_by_stretches, stretches_of
 from model.tiles import Tile, attend_by_tiles, tiles_of
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines, each (seq, head_size / 2)."""
 
-Sight = Tensor | list[Tile] | None
+Sight = Tensor | list[Tile] | Stretches | None
 """What may be attended to: see `sight`."""
 
 
-def sight(groups: Tensor, window: int | None) -> Sight:
-    """What may be attended to, as the form of attention that is taken for the device has it: tiles on a CPU, elsewhere
-    a bias. groups (batch, seq): see document_groups; window: see attention_bias.
+@dataclass(frozen=True)
+class Groups:
+    """Which tokens of a row attend to each other."""
+
+    numbers: Tensor
+    """(batch, seq) int64: those of one number do; padding has -1."""
+    room: int | None = None
+    """No more stretches of one number are there than this, and each number of a row is one stretch; None: unknown."""
+
+
+def sight(groups: Groups, window: int | None, head_size: int) -> Sight:
+    """What may be attended to, as the form of attention that is taken for the device has it. window: see
+    attention_bias.
     """
-    return tiles_of(groups, window) if by_hand(groups) else attention_bias(groups, window)
+    numbers, room = groups.numbers, groups.room
+    if by_hand(numbers):
+        return tiles_of(numbers, window)
+    if room is None or not by_flash(numbers, head_size):
+        return attention_bias(numbers, window)
+    rows, seq = numbers.shape
+    if room == rows and (window is None or window >= seq - 1):
+        return None
+    return stretches_of(numbers, room, window)
 
 
-def document_groups(ids: Tensor, documents: Tensor | None) -> Tensor:
-    """(batch, seq): tokens of one number attend to each other. Documents as given; padding is a group, -1."""
-    groups = torch.zeros_like(ids) if documents is None else documents
-    return groups.masked_fill(ids == PAD_ID, -1)
+def document_groups(ids: Tensor, documents: Tensor | None, room: int | None = None) -> Groups:
+    """Documents (batch, seq) as given, by default one a row; padding apart. room: see Groups."""
+    numbers = torch.zeros_like(ids) if documents is None else documents
+    return Groups(numbers.masked_fill(ids == PAD_ID, -1), room)
 
 
 def attention_bias(groups: Tensor, window: int | None) -> Tensor | None:
     """0 where attention is allowed and -inf elsewhere, (batch or 1, 1, seq, seq) float32; None if it is allowed
     everywhere.
 
-    groups (batch, seq): see document_groups. window: tokens seen on each side, None for all.
+    groups (batch, seq): see Groups.numbers. window: tokens seen on each side, None for all.
     """
     seq, device = groups.shape[1], groups.device
     allowed = None
-    if device.type != "cpu" or not bool((groups == groups[:, :1]).all()):
+    if device.type != "cpu" or torch.compiler.is_compiling() or not bool((groups == groups[:, :1]).all()):
         allowed = groups[:, None, :, None] == groups[:, None, None, :]
     if window is not None and window < seq - 1:
         place = torch.arange(seq, device=device)
@@ -95,7 +117,13 @@ class SelfAttention(nn.Module):
         qkv, p = self.qkv(x), self.dropout if self.training else 0.0
         if isinstance(seen, list):
             return self.out(attend_by_tiles(qkv, self.heads, seen, angles, p))
-        qkv = qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        qkv = qkv.unflatten(-1, (3, self.heads, -1))
+        if isinstance(seen, Stretches):
+            query, key = qkv[:, :, :2].unbind(2)
+            if angles is not None:
+                query, key = (rotate(x, (angles[0][:, None], angles[1][:, None])) for x in (query, key))
+            return self.out(attend_by_stretches(query, key, qkv[:, :, 2], seen, p).flatten(-2))
+        qkv = qkv.permute(2, 0, 3, 1, 4)
         query, key = qkv[:2] if angles is None else rotate(qkv[:2], angles)
         mixed = attend(query, key, qkv[2], seen, p)
         return self.out(mixed.transpose(1, 2).flatten(-2))

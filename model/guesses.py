@@ -1,7 +1,8 @@
 """What the generator's scores at the masked positions give: their cross-entropy, and the tokens drawn from them.
 
-Promise: both in float32, of one softmax. On a CPU a few rows are worked on at a time, loss, draw and gradient in one
-pass; what is kept is the gradient, in the type of the scores. Price: one backward pass a forward pass.
+Promise: both in float32, of one softmax. A few rows are worked on at a time, loss, draw and gradient in one pass; what
+is kept is the gradient, in the type of the scores. Price: one backward pass a forward pass. A compiler is given the
+plain form, which it fuses for itself.
 """
 
 from typing import Any
@@ -11,11 +12,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import nll_loss
 
-from model.paths import by_hand
+from model.paths import in_one_pass
 from model.sampling import draw_by_weight, draw_tokens
 
 _ROWS = 16
-"""Rows at a time: few enough to stay in the cache."""
+"""Rows at a time on a CPU: few enough to stay in the cache."""
+_SCORES = 1 << 25
+"""Scores at a time on a GPU: enough to fill it, 128 MiB in float32."""
 
 
 def read_guesses(guesses: Tensor, targets: Tensor, chosen: Tensor, uniforms: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -25,7 +28,7 @@ def read_guesses(guesses: Tensor, targets: Tensor, chosen: Tensor, uniforms: Ten
     uniforms (batch, k, 2) in [0, 1), by draw_uniforms, or None to draw nothing: the ids are 0. No gradient passes
     through the draws.
     """
-    if by_hand(guesses):
+    if in_one_pass(guesses):
         return _Read.apply(guesses, targets, chosen, uniforms)
     log_probabilities = guesses.float().log_softmax(-1)
     nats = nll_loss(log_probabilities.flatten(0, 1), targets.flatten(), reduction="none")
@@ -40,10 +43,12 @@ class _Read(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         learns = ctx.needs_input_grad[0]
         scores, wanted, counts = guesses.flatten(0, 1), targets.flatten()[:, None], chosen.flatten()[:, None].float()
-        nats, drawn = torch.empty(len(scores)), torch.zeros(len(scores), dtype=torch.int64)
+        nats = torch.empty(len(scores), device=scores.device)
+        drawn = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+        rows = _ROWS if scores.device.type == "cpu" else max(1, _SCORES // scores.shape[-1])
         gradient = torch.empty_like(scores) if learns else None
-        for start in range(0, len(scores), _ROWS):
-            part = slice(start, start + _ROWS)
+        for start in range(0, len(scores), rows):
+            part = slice(start, start + rows)
             top = scores[part].amax(-1, keepdim=True).float()
             weights = scores[part].float() if scores.dtype != torch.float32 else scores[part].clone()
             aim = weights.gather(-1, wanted[part])

@@ -1,8 +1,13 @@
-"""Small parts that both bodies and the heads share: a LayerNorm that stays in float32, and the start of the weights."""
+"""Small parts that both bodies and the heads share: a LayerNorm that stays in float32, a layer that keeps nothing for
+the backward pass, and the start of the weights.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
+from torch.utils.checkpoint import checkpoint
 
 from model.config import ModelConfig
 
@@ -14,6 +19,15 @@ class LayerNorm(nn.LayerNorm):
         """x (..., width) of any type -> (..., width) float32."""
         bias = None if self.bias is None else self.bias.float()
         return layer_norm(x.float(), self.normalized_shape, self.weight.float(), bias, self.eps)
+
+
+def through(layer: nn.Module, recompute: bool, x: Tensor, *given: Any) -> Tensor:
+    """layer(x, *given). recompute: only x is kept of it for the backward pass, which runs it again, dropout alike."""
+    if not (recompute and torch.is_grad_enabled()):
+        found: Tensor = layer(x, *given)
+        return found
+    again: Tensor = checkpoint(layer, x, *given, use_reentrant=False)
+    return again
 
 
 @torch.no_grad()

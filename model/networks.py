@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from model.attention import document_groups
+from model.attention import Groups, document_groups
 from model.bodies import electra, modernbert
 from model.config import EncoderConfig, ModelConfig, discriminator_config, generator_config
 from model.heads import DetectionHead, LanguageHead
@@ -25,8 +25,8 @@ class Network(nn.Module):
         bodies: dict[str, Callable[..., Encoder]] = {"electra": electra.Encoder, "modernbert": modernbert.Encoder}
         self.encoder = bodies[config.body](config, embeddings)
 
-    def encode(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
-        """ids, groups, segments (batch, seq) -> (batch, seq, hidden). Raises ValueError past max_positions."""
+    def encode(self, ids: Tensor, groups: Groups, segments: Tensor | None) -> Tensor:
+        """ids, segments (batch, seq) -> (batch, seq, hidden). Raises ValueError past max_positions."""
         if ids.shape[1] > self.config.max_positions:
             raise ValueError(
                 f"a sequence of {ids.shape[1]} tokens, but max_positions is {self.config.max_positions}: "
@@ -42,7 +42,7 @@ class MaskedLanguageModel(Network):
         super().__init__(config, embeddings)
         self.head = LanguageHead(config, self.encoder.embeddings.word)
 
-    def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None, positions: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, groups: Groups, segments: Tensor | None, positions: Tensor) -> Tensor:
         """Logits at positions (batch, k) alone: (batch, k, vocab); where a position is -1, those of position 0."""
         hidden = self.encode(ids, groups, segments)
         at = positions.clamp(min=0)[..., None].expand(-1, -1, hidden.shape[-1])
@@ -60,7 +60,7 @@ class Discriminator(Network):
         super().__init__(config, embeddings)
         self.head = DetectionHead(config)
 
-    def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
+    def forward(self, ids: Tensor, groups: Groups, segments: Tensor | None) -> Tensor:
         """Logits (batch, seq). groups come from the original ids: a sampled [PAD] is a token like any other."""
         return self.head(self.encode(ids, groups, segments))
 

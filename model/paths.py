@@ -1,14 +1,15 @@
-"""Which form of an operation is taken: the plain one, or the one written for a CPU. The one place that decides.
+"""Which form of an operation is taken: the plain one, or one written for the device. The one place that decides.
 
 On a CPU random draws, memory that is touched for the first time and passes over scores cost as much as the matrix
 products; there dropout, attention and the language loss have forms of their own (dropout.py, tiles.py, guesses.py).
-They compute the same: the plain form is what they are tested against. An accelerator has fused kernels and takes the
-plain form.
+They compute the same: the plain form is what they are tested against. A GPU takes the plain forms, whose kernels are
+fused, but for attention (stretches.py); and so does a compiler, which fuses for itself.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor
 
 _plain = False
@@ -16,7 +17,23 @@ _plain = False
 
 def by_hand(x: Tensor) -> bool:
     """Whether the forms for a CPU are taken for x."""
-    return x.device.type == "cpu" and not _plain
+    return x.device.type == "cpu" and not _plain and not torch.compiler.is_compiling()
+
+
+def in_one_pass(x: Tensor) -> bool:
+    """Whether loss, draws and gradient of the scores x are made a few rows at a time."""
+    return x.device.type in ("cpu", "cuda") and not _plain and not torch.compiler.is_compiling()
+
+
+def has_flash(device: torch.device) -> bool:
+    """Whether the device has the flash kernel for sequences of varying length: NVIDIA's from Ampere on."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def by_flash(x: Tensor, head_size: int) -> bool:
+    """Whether attention on the device of x, one that has it, goes by the flash kernel: under autocast."""
+    taken = x.device.type == "cuda" and not _plain and torch.is_autocast_enabled("cuda")
+    return taken and head_size % 8 == 0 and head_size <= 256
 
 
 @contextmanager

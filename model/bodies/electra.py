@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from model.attention import SelfAttention, Sight, sight
+from model.attention import Groups, SelfAttention, Sight, sight
 from model.config import SEGMENT_TYPES, EncoderConfig
 from model.dropout import Dropout
-from model.layers import LayerNorm
+from model.layers import LayerNorm, through
 
 
 class Embeddings(nn.Module):
@@ -54,17 +54,21 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """ids -> hidden states. `embeddings`: another network's, to share them; None makes new ones."""
 
+    recompute = False
+    """Whether the backward pass runs each layer again instead of keeping what is inside it."""
+
     def __init__(self, config: EncoderConfig, embeddings: Embeddings | None = None) -> None:
         super().__init__()
         self.embeddings = Embeddings(config) if embeddings is None else embeddings
         same = config.embedding_size == config.hidden_size
+        self.head_size = config.head_size
         self.project = nn.Identity() if same else nn.Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
-    def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
-        """ids, groups, segments (batch, seq) -> (batch, seq, hidden). groups: see attention.document_groups."""
-        seen = sight(groups, window=None)
+    def forward(self, ids: Tensor, groups: Groups, segments: Tensor | None) -> Tensor:
+        """ids, segments (batch, seq) -> (batch, seq, hidden)."""
+        seen = sight(groups, None, self.head_size)
         x = self.project(self.embeddings(ids, segments))
         for layer in self.layers:
-            x = layer(x, seen)
+            x = through(layer, self.recompute, x, seen)
         return x

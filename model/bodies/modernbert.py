@@ -9,10 +9,10 @@ equally wide; no token types.
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from model.attention import Rotary, SelfAttention, Sight, rotary, sight
+from model.attention import Groups, Rotary, SelfAttention, Sight, rotary, sight
 from model.config import EncoderConfig
 from model.dropout import Dropout
-from model.layers import LayerNorm
+from model.layers import LayerNorm, through
 
 
 class Embeddings(nn.Module):
@@ -53,6 +53,9 @@ class Layer(nn.Module):
 class Encoder(nn.Module):
     """ids -> hidden states. `embeddings`: another network's, to share them; None makes new ones."""
 
+    recompute = False
+    """Whether the backward pass runs each layer again instead of keeping what is inside it."""
+
     def __init__(self, config: EncoderConfig, embeddings: Embeddings | None = None) -> None:
         super().__init__()
         self.config = config
@@ -60,20 +63,20 @@ class Encoder(nn.Module):
         self.layers = nn.ModuleList(Layer(config, first=n == 0) for n in range(config.layers))
         self.norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
 
-    def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
-        """ids, groups (batch, seq) -> (batch, seq, hidden). groups: see attention.document_groups.
+    def forward(self, ids: Tensor, groups: Groups, segments: Tensor | None) -> Tensor:
+        """ids (batch, seq) -> (batch, seq, hidden).
 
         Raises ValueError if segments are given: this body has no token types.
         """
         if segments is not None:
             raise ValueError("the modernbert body has no token types: leave segments out, or take body electra")
         config, seq = self.config, ids.shape[1]
-        everywhere = sight(groups, window=None), rotary(seq, config.head_size, config.rope_theta, ids.device)
+        everywhere = sight(groups, None, config.head_size), rotary(seq, config.head_size, config.rope_theta, ids.device)
         nearby = (
-            sight(groups, window=config.local_window // 2),
+            sight(groups, config.local_window // 2, config.head_size),
             rotary(seq, config.head_size, config.rope_theta_local, ids.device),
         )
         x = self.embeddings(ids)
         for n, layer in enumerate(self.layers):
-            x = layer(x, *(everywhere if config.is_global(n) else nearby))
+            x = through(layer, self.recompute, x, *(everywhere if config.is_global(n) else nearby))
         return self.norm(x)

@@ -6,6 +6,7 @@ ranks add up to those of the whole. Masks and samples depend on (seed, global sa
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,22 @@ class Batch:
     """Number of the document that a token belongs to; tokens of different documents do not attend to each other."""
     segments: Tensor | None = None
     """Token types 0 and 1."""
+    room: int | None = None
+    """At least as many as the stretches of one document, padding one of them, counted on the host; each document of a
+    row is one stretch. None: not counted, and a GPU's attention takes a mask."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same rows on another device."""
-        documents = None if self.documents is None else self.documents.to(device, non_blocking=True)
-        segments = None if self.segments is None else self.segments.to(device, non_blocking=True)
-        ids, sample = self.ids.to(device, non_blocking=True), self.sample.to(device, non_blocking=True)
-        return Batch(ids, sample, documents, segments)
+        return self._each(lambda x: x.to(device, non_blocking=True))
+
+    def pinned(self) -> "Batch":
+        """The same rows in memory from which a GPU copies by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        documents = None if self.documents is None else change(self.documents)
+        segments = None if self.segments is None else change(self.segments)
+        return Batch(change(self.ids), change(self.sample), documents, segments, self.room)
 
 
 class Objective(nn.Module):
@@ -81,6 +91,11 @@ class Objective(nn.Module):
     def flops(self, batch: int, seq: int) -> float:
         """Floating point operations of forward and backward of `batch` rows of `seq` tokens, matrix products alone."""
         raise NotImplementedError
+
+    def recompute(self) -> None:
+        """From now on the backward pass runs each layer again: memory of one layer, for a third more time."""
+        for network in self.networks().values():
+            network.encoder.recompute = True  # type: ignore[union-attr]
 
     def computing(self, device: torch.device) -> AbstractContextManager[Any]:
         """Autocast to compute_dtype, for the networks' matrix products."""

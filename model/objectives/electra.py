@@ -143,7 +143,7 @@ class Electra(Objective):
     def _play(self, batch: Batch) -> Round:
         """Mask, guess, sample, put the samples in, and ask the discriminator about every token."""
         config, ids = self.config, batch.ids
-        groups = document_groups(ids, batch.documents)
+        groups = document_groups(ids, batch.documents, batch.room)
         masked = mask_tokens(
             ids, batch.sample, self.seed, config.mask_fraction, config.mask_share, 0.0, self.vocab_size
         )

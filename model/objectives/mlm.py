@@ -102,7 +102,7 @@ class Mlm(Objective):
             config.random_share,
             self.vocab_size,
         )
-        groups = document_groups(batch.ids, batch.documents)
+        groups = document_groups(batch.ids, batch.documents, batch.room)
         with self.computing(batch.ids.device):
             return masked, self.generator(masked.ids, groups, batch.segments, masked.positions)
 

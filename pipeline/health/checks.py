@@ -41,7 +41,7 @@ def check_sums(batch: Batch, fraction: float, generator: Call, discriminator: Ca
     """All of them, float64."""
     if generator.positions is None:
         raise ValueError("the generator is called with positions")
-    groups = document_groups(batch.ids, batch.documents)
+    groups = document_groups(batch.ids, batch.documents).numbers
     chosen, at = generator.positions >= 0, generator.positions.clamp(min=0)
     found = {f"generator/{key}": value for key, value in _masks(batch.ids, fraction, generator, at, chosen).items()}
     found["generator/groups"] = (generator.groups != groups).sum()

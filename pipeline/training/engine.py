@@ -16,6 +16,7 @@ from torch import Tensor
 from model.objectives.base import Batch, Objective
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
+from pipeline.training.compiling import prepare
 from pipeline.training.engine_config import deepspeed_config, micro_steps, refused_by_deepspeed, zero_stage
 from pipeline.training.engine_state import KINDS, MASTER, EngineState, engine_state, read_scaler, write_scaler
 from pipeline.training.optimizer import build_optimizer, first_step
@@ -44,6 +45,7 @@ class Engine:
         self.config, self.ranks, self.vocab_size = config, ranks, vocab_size
         self.micro_steps = micro_steps(config, ranks.world)
         self.objective = (objective or make_objective(config, vocab_size)).to(ranks.device)
+        self.compiled = prepare(self.objective, config, ranks.device)
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.objective.named_parameters()}
         optimizer = build_optimizer(config.optimizer, self.objective.named_parameters())
         filled = deepspeed_config(config, ranks.world)
@@ -53,6 +55,8 @@ class Engine:
             )
         except ValidationError as error:  # DeepSpeed's own check of its sections
             raise refused_by_deepspeed(error) from None
+        # Of stage 0: DeepSpeed's would take the norm a second time, and wait for it.
+        self.engine.clip_fp32_gradients = self._clip
         self.state: EngineState = engine_state(self.engine)
         self.state.prime(first_step(config.optimizer, 0))
         self.grad_norm: Tensor | float | None = None
@@ -75,19 +79,20 @@ class Engine:
         """The update from the gradients of all micro-steps, at the rate set before; left out, on all ranks alike, where
         one of them, or the loss, is not finite.
 
-        share: this rank's part of the loss. Waits for the accelerator once, for the global loss and, at stage 0, the
-        gradient's norm; stages 1 to 3 then read their norm, as DeepSpeed does anyway.
+        share: this rank's part of the loss. Waits for the accelerator once, when all is on its way: for the global loss
+        and, at stage 0, the gradient's norm. Stages 1 to 3 read their norm before, as DeepSpeed does anyway.
         """
         whole, scale = self._whole_norm(), self._own_loss_scale()
         loss = self.ranks.sum({"loss": share})["loss"]
-        figures = [float(x) for x in torch.stack([loss, loss if whole is None else whole.double()]).tolist()]
-        spoilt = whole is not None and not all(map(math.isfinite, figures))
+        found = torch.stack([loss, loss if whole is None else whole.double()])
         before = int(self.engine.skipped_steps)
-        if spoilt:  # DeepSpeed has no such check at stage 0, but torch's fused update knows this sign
-            self.engine.optimizer.found_inf = torch.ones((), device=self.ranks.device)
+        if whole is not None:  # DeepSpeed has no such check at stage 0, but torch's fused update knows this sign
+            self.engine.optimizer.found_inf = (~found.isfinite().all()).float()
         self.engine.step()
-        if spoilt:
+        if whole is not None:
             del self.engine.optimizer.found_inf
+        figures = [float(x) for x in found.tolist()]
+        spoilt = whole is not None and not all(map(math.isfinite, figures))
         kept = self.engine.get_global_grad_norm()
         self.grad_norm = whole if kept is None else kept / scale
         return Update(figures[0], spoilt or int(self.engine.skipped_steps) > before)
@@ -143,7 +148,12 @@ class Engine:
         if self.engine.optimizer is not self.engine.basic_optimizer:
             return None
         gradients = [parameter.grad for parameter in self._parameters() if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients)
+        self._norm = torch.nn.utils.get_total_norm(gradients)
+        return self._norm
+
+    def _clip(self) -> None:
+        """By the norm that `update` has taken."""
+        torch.nn.utils.clip_grads_with_norm_(self._parameters(), self.config.optimizer.clip, self._norm)
 
     def _own_loss_scale(self) -> float:
         """1; fp16's loss scale at stage 0: there DeepSpeed's update divides by it, but its backward leaves it out."""

@@ -7,7 +7,7 @@ softmax, a pass over gradients and state, and two messages among the ranks; at a
 import inspect
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -43,11 +43,13 @@ class Probe:
     def looking(self) -> Iterator[None]:
         """Around the micro-steps."""
         objective = self.engine.objective
+        stance = torch.compiler.set_stance("force_eager") if self.engine.compiled else nullcontext()
         hooks = [objective.register_forward_hook(self._judge)]
         for name, network in objective.networks().items():
             hooks.append(network.register_forward_hook(self._note(name), with_kwargs=True))
         try:
-            yield
+            with stance:  # compiled code passes the networks' hooks by
+                yield
         finally:
             for hook in hooks:
                 hook.remove()
@@ -91,7 +93,7 @@ class Probe:
     def _note(self, name: str) -> Any:
         def note(network: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> None:
             bound = inspect.signature(type(network).forward).bind(network, *given, **named).arguments
-            call = Call(bound["ids"], bound["groups"], output.detach(), bound.get("positions"))
+            call = Call(bound["ids"], bound["groups"].numbers, output.detach(), bound.get("positions"))
             self.calls[name] = call
             if output.requires_grad and self.expected.objective in KNOWN:
                 output.register_hook(lambda gradient: self._judge_gradient(name, call, gradient))

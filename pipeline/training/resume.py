@@ -40,6 +40,8 @@ MAY_CHANGE = (
     "deepspeed",
     "train.micro_batch_size",
     "train.precision",
+    "train.compile",
+    "train.recompute",
     "train.log_every",
     "train.eval_every",
     "train.eval_sequences",

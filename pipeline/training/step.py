@@ -1,16 +1,19 @@
 """One global batch: this rank's rows, cut into micro-batches, each a share of the one global loss; then one update."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from model.attention import document_groups
 from model.objectives.base import Batch
+from model.paths import has_flash
+from model.stretches import count_stretches, room_for
 from pipeline.base.config import RunConfig
 from pipeline.stream.loader import Rows
 from pipeline.training.checkpoint import TrainState
@@ -52,14 +55,14 @@ class Watcher(Protocol):
 def train_step(engine: Engine, rows: Rows, state: TrainState, watcher: Watcher | None = None) -> StepResult:
     """Trains on the global batch of which `rows` is this rank's share."""
     config, ranks = engine.config, engine.ranks
-    batch = to_batch(rows).to(ranks.device)
+    batch, stretches = to_device(to_batch(rows), ranks.device)
     totals = ranks.sum(engine.objective.counts(batch))
     rate = learning_rate(config.optimizer.lr, config.schedule, state.updates, config.train.steps)
     engine.set_rate(rate)
     loss, shares = torch.zeros((), device=ranks.device), []
     sums: dict[str, Tensor] = {}
     with nullcontext() if watcher is None else watcher.looking():
-        parts = micro_batches(batch, micro_size(config, ranks.world), engine.micro_steps)
+        parts = micro_batches(batch, micro_size(config, ranks.world), engine.micro_steps, stretches)
         for micro, (part, weight) in enumerate(parts):
             torch.manual_seed(dropout_seed(config, state.step, ranks.rank, micro))
             if watcher is not None:
@@ -74,17 +77,25 @@ def train_step(engine: Engine, rows: Rows, state: TrainState, watcher: Watcher |
     return StepResult(done.loss, sums, rate, int(done.left_out), batch, shares)
 
 
-def micro_batches(batch: Batch, size: int, count: int) -> Iterator[tuple[Batch, float]]:
+def micro_batches(
+    batch: Batch, size: int, count: int, stretches: Sequence[int] | None = None
+) -> Iterator[tuple[Batch, float]]:
     """`count` parts of at most `size` rows, each with weight 1; a part without rows is the first row with weight 0.
 
     Every rank makes the same number of parts, whatever its share, so that all take part in the same collectives.
+    stretches: see to_device; each part then has room for its own.
     """
+
+    def part(rows: slice) -> Batch:
+        taken = rows_of(batch, rows)
+        return taken if stretches is None else replace(taken, room=room_for(stretches[rows]))
+
     starts = range(0, len(batch.sample), size)
     for start, _ in zip_longest(starts, range(count)):
         if start is None:
-            yield rows_of(batch, slice(0, 1)), 0.0
+            yield part(slice(0, 1)), 0.0
         else:
-            yield rows_of(batch, slice(start, start + size)), 1.0
+            yield part(slice(start, start + size)), 1.0
 
 
 def rows_of(batch: Batch, rows: slice) -> Batch:
@@ -99,6 +110,19 @@ def to_batch(rows: Rows) -> Batch:
     documents = None if rows.documents is None else torch.from_numpy(rows.documents)
     segments = None if rows.segments is None else torch.from_numpy(rows.segments)
     return Batch(torch.from_numpy(rows.ids), torch.from_numpy(rows.sample), documents, segments)
+
+
+def to_device(batch: Batch, device: torch.device) -> tuple[Batch, list[int] | None]:
+    """The batch on the device, and how many stretches of one document each row has, where the device's attention asks.
+
+    A GPU copies from pinned memory while the host goes on.
+    """
+    if device.type != "cuda":
+        return batch.to(device), None
+    stretches = None
+    if has_flash(device):
+        stretches = count_stretches(document_groups(batch.ids, batch.documents).numbers)
+    return batch.pinned().to(device), stretches
 
 
 def add(sums: dict[str, Tensor], more: dict[str, Tensor], weight: float = 1.0) -> dict[str, Tensor]:

@@ -67,15 +67,15 @@ def test_padding_changes_nothing(body: str, name: str) -> None:
 
 def test_the_mask_is_left_out_where_nothing_is_forbidden() -> None:
     ids = tiny_batch().ids
-    groups = document_groups(ids, None)
+    groups = document_groups(ids, None).numbers
     assert attention_bias(groups, None) is None
     assert attention_bias(groups, window=31) is None  # reaches everywhere
     narrow = attention_bias(groups, window=4)
     assert narrow is not None
     place = torch.arange(32)
     assert torch.equal(narrow[0, 0] == 0, (place[:, None] - place).abs() <= 4)
-    assert attention_bias(document_groups(ids, documents_of(ids)), None) is not None
-    both = attention_bias(document_groups(ids, documents_of(ids)), 4)
+    assert attention_bias(document_groups(ids, documents_of(ids)).numbers, None) is not None
+    both = attention_bias(document_groups(ids, documents_of(ids)).numbers, 4)
     assert both is not None
     assert both[0, 0, 9, 8] == -torch.inf  # near, but of another document
     assert both[0, 0, 9, 10] == 0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.testing import assert_close
 
+from model.attention import Groups
 from model.config import BODIES, MASK_ID, PAD_ID
 from model.hf import to_hf
 from model.masking import mask_tokens
@@ -88,7 +89,7 @@ class Watched(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, ids: Tensor, groups: Tensor, segments: Tensor | None) -> Tensor:
+    def forward(self, ids: Tensor, groups: Groups, segments: Tensor | None) -> Tensor:
         self.ids = ids
         self.answer = self.network(ids, groups, segments)
         return self.answer

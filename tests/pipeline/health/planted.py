@@ -137,7 +137,7 @@ def one_mask_for_all(patch: Patch) -> None:
 
 def ignored_documents(patch: Patch) -> None:
     """Attention across documents."""
-    patch.setattr(electra, "document_groups", lambda ids, documents: document_groups(ids, None))
+    patch.setattr(electra, "document_groups", lambda ids, documents, room: document_groups(ids, None))
 
 
 def drawn_as(draw: Callable[..., torch.Tensor]) -> Plant:
