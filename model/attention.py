@@ -14,6 +14,7 @@ from torch.nn.functional import dropout, scaled_dot_product_attention
 
 from model.config import PAD_ID, EncoderConfig
 from model.paths import by_flash, by_hand
+from model.products import Linear
 from model.stretches import Stretches, attend_by_stretches, stretches_of
 from model.tiles import Tile, attend_by_tiles, tiles_of
 
@@ -109,8 +110,8 @@ class SelfAttention(nn.Module):
     def __init__(self, config: EncoderConfig, bias: bool) -> None:
         super().__init__()
         self.heads, self.dropout = config.heads, config.attention_dropout
-        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=bias)
-        self.out = nn.Linear(config.hidden_size, config.hidden_size, bias=bias)
+        self.qkv = Linear(config.hidden_size, 3 * config.hidden_size, bias=bias)
+        self.out = Linear(config.hidden_size, config.hidden_size, bias=bias)
 
     def forward(self, x: Tensor, seen: Sight, angles: Rotary | None = None) -> Tensor:
         """x (batch, seq, hidden) -> the same shape. angles: turn query and key by them."""

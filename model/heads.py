@@ -9,6 +9,7 @@ from torch.nn.functional import gelu
 
 from model.config import EncoderConfig
 from model.layers import LayerNorm
+from model.products import Linear
 
 
 class LanguageHead(nn.Module):
@@ -17,9 +18,9 @@ class LanguageHead(nn.Module):
     def __init__(self, config: EncoderConfig, words: nn.Embedding) -> None:
         super().__init__()
         biased = config.body == "electra"
-        self.dense = nn.Linear(config.hidden_size, config.embedding_size, bias=biased)
+        self.dense = Linear(config.hidden_size, config.embedding_size, bias=biased)
         self.norm = LayerNorm(config.embedding_size, eps=config.layer_norm_eps, bias=biased)
-        self.decoder = nn.Linear(config.embedding_size, config.vocab_size)
+        self.decoder = Linear(config.embedding_size, config.vocab_size)
         self.decoder.weight = words.weight  # the same Parameter; ZeRO 3 gathers it for whichever module holds it
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -33,9 +34,9 @@ class DetectionHead(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         paper = config.body == "electra"
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size, bias=paper)
+        self.dense = Linear(config.hidden_size, config.hidden_size, bias=paper)
         self.norm = nn.Identity() if paper else LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
-        self.out = nn.Linear(config.hidden_size, 1)
+        self.out = Linear(config.hidden_size, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden (..., hidden_size) -> logits (...)."""

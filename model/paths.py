@@ -6,6 +6,7 @@ They compute the same: the plain form is what they are tested against. A GPU tak
 fused, but for attention (stretches.py); and so does a compiler, which fuses for itself.
 """
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,17 @@ def by_flash(x: Tensor, head_size: int) -> bool:
     """Whether attention on the device of x, one that has it, goes by the flash kernel: under autocast."""
     taken = x.device.type == "cuda" and not _plain and torch.is_autocast_enabled("cuda")
     return taken and head_size % 8 == 0 and head_size <= 256
+
+
+def by_float32(kind: torch.dtype) -> bool:
+    """Whether a CPU's products of matrices of this type go by float32 (products.py): it has none of its own for it."""
+    return kind == torch.bfloat16 and not _plain and not multiplies_bfloat16()
+
+
+@functools.cache
+def multiplies_bfloat16() -> bool:
+    """Whether torch has fast products of bfloat16 on this CPU: AMX, AVX-512 or ARM's."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.dropout import keep_mask, kept
+from model.products import batched_product
 
 TILE = 128
 """Queries of a tile where not every key is seen."""
@@ -117,13 +118,13 @@ class _Attend(torch.autograd.Function):
         out = qkv.new_empty(batch, seq, heads, parts.shape[-1])
         saved = []
         for tile in tiles:
-            scores = _product(_cut(query, tile, tile.queries), _cut(key, tile, tile.keys).mT, scale)
+            scores = batched_product(_cut(query, tile, tile.queries), _cut(key, tile, tile.keys).mT, scale)
             if tile.bias is not None:
                 _heads(scores, heads).add_(tile.bias.to(scores.dtype))
             probabilities = scores.softmax(-1)
             mask = keep_mask(probabilities.numel(), p) if p else None
             dropped = probabilities if mask is None else kept(probabilities, mask)
-            mixed = _product(dropped, _cut(value, tile, tile.keys), 1 / (1 - p))
+            mixed = batched_product(dropped, _cut(value, tile, tile.keys), 1 / (1 - p))
             out[tile.rows, tile.queries] = _heads(mixed, heads).transpose(1, 2)
             saved += [probabilities, mask]
         ctx.save_for_backward(parts, *saved)
@@ -144,7 +145,7 @@ class _Attend(torch.autograd.Function):
         for tile, probabilities, mask in zip(ctx.tiles, saved[::2], saved[1::2], strict=True):
             out = _cut(gradient, tile, tile.queries)
             dropped = probabilities if mask is None else kept(probabilities, mask)
-            to_dropped = _product(out, _cut(value, tile, tile.keys).mT, after)
+            to_dropped = batched_product(out, _cut(value, tile, tile.keys).mT, after)
             if mask is not None:
                 to_dropped = kept(to_dropped, mask)
             to_scores = torch._softmax_backward_data(to_dropped, probabilities, -1, probabilities.dtype)
@@ -157,9 +158,9 @@ class _Attend(torch.autograd.Function):
             ):
                 factor = after if number == 2 else scale
                 if whole:
-                    _product(a, b, factor, back[number, tile.rows].flatten(0, 1))
+                    batched_product(a, b, factor, back[number, tile.rows].flatten(0, 1))
                 else:
-                    back[number, tile.rows, :, where].add_(_heads(_product(a, b, factor), heads))
+                    back[number, tile.rows, :, where].add_(_heads(batched_product(a, b, factor), heads))
         if ctx.angles is not None:
             cos, sin = ctx.angles
             turn(back[:2], cos, -sin)
@@ -184,8 +185,3 @@ def _cut(x: Tensor, tile: Tile, where: slice) -> Tensor:
 def _heads(x: Tensor, heads: int) -> Tensor:
     """(rows * heads, ...) -> (rows, heads, ...)."""
     return x.unflatten(0, (-1, heads))
-
-
-def _product(a: Tensor, b: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
-    """scale * a b, of batches of matrices."""
-    return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale, out=out)

@@ -40,8 +40,8 @@ class Layer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(config, bias=True)
         self.attention_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.ffn_in = nn.Linear(config.hidden_size, config.ffn_size)
-        self.ffn_out = nn.Linear(config.ffn_size, config.hidden_size)
+        self.ffn_in = Linear(config.hidden_size, config.ffn_size)
+        self.ffn_out = Linear(config.ffn_size, config.hidden_size)
         self.ffn_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
         self.embeddings = Embeddings(config) if embeddings is None else embeddings
         same = config.embedding_size == config.hidden_size
         self.head_size = config.head_size
-        self.project = nn.Identity() if same else nn.Linear(config.embedding_size, config.hidden_size)
+        self.project = nn.Identity() if same else Linear(config.embedding_size, config.hidden_size)
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
 
     def forward(self, ids: Tensor, groups: Groups, segments: Tensor | None) -> Tensor:

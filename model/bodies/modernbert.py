@@ -39,8 +39,8 @@ class Layer(nn.Module):
         self.attention = SelfAttention(config, bias=False)
         self.attention_dropout = Dropout(config.attention_dropout)
         self.ffn_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps, bias=False)
-        self.ffn_in = nn.Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
-        self.ffn_out = nn.Linear(config.ffn_size, config.hidden_size, bias=False)
+        self.ffn_in = Linear(config.hidden_size, 2 * config.ffn_size, bias=False)
+        self.ffn_out = Linear(config.ffn_size, config.hidden_size, bias=False)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, seen: Sight, angles: Rotary) -> Tensor:
