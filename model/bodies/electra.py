@@ -13,6 +13,7 @@ from model.attention import Groups, SelfAttention, Sight, sight
 from model.config import SEGMENT_TYPES, EncoderConfig
 from model.dropout import Dropout
 from model.layers import LayerNorm, through
+from model.products import Linear
 
 
 class Embeddings(nn.Module):

@@ -13,6 +13,7 @@ from model.attention import Groups, Rotary, SelfAttention, Sight, rotary, sight
 from model.config import EncoderConfig
 from model.dropout import Dropout
 from model.layers import LayerNorm, through
+from model.products import Linear
 
 
 class Embeddings(nn.Module):
