@@ -6,7 +6,7 @@
 step_variants.py has the two. key=value changes the preset, such as model.body=modernbert. With --documents the text is
 documents of that median length: ours packs them into rows, each apart, theirs has one a row, padded. --parts: where the
 time goes. Times are processor time with one thread (others' work on the machine then counts little), else wall time.
-Memory is the operating system's peak of the process.
+Memory is the operating system's peak of the process. --device cuda: the table of step_device.py, with its options.
 """
 
 import argparse
@@ -126,7 +126,12 @@ def print_parts(parts: dict[str, dict[str, Any]], median: dict[str, float]) -> N
 
 def main() -> None:
     """Reads the command line."""
+    device = argparse.ArgumentParser(add_help=False)
+    device.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    if device.parse_known_args()[0].device == "cuda":
+        raise SystemExit(subprocess.call([sys.executable, str(ROOT / "benchmarks" / "step_device.py"), *sys.argv[1:]]))
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     arguments.add_argument("--shape", default="small", help="a preset of configs/")
     arguments.add_argument("--batch", type=int, default=16)
     arguments.add_argument("--seq", type=int, default=128)
