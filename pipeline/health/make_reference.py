@@ -2,6 +2,8 @@
 
 The mean is that of the runs. The band is as wide as three standard deviations of their single values, as the farthest
 value of any run from the mean of the others, as the values of runs on other text (--also), and as a floor; `_LIMITS`.
+With --onto a reference is carried on behind its last step by runs that went farther: what it has stays, and the band
+behind is at least as wide as its own is at its end.
 """
 
 import argparse
@@ -58,8 +60,13 @@ class Points(NamedTuple):
     values: Array
 
 
-def make(runs: Sequence[Path], also: Sequence[Path], preset: str, last: int) -> Reference:
-    """The reference of `runs` up to step `last`. Raises UserError for too few runs, or runs of different settings."""
+def make(
+    runs: Sequence[Path], also: Sequence[Path], preset: str, last: int, onto: Reference | None = None
+) -> Reference:
+    """The reference of `runs` up to step `last`, behind that of `onto` where one is given.
+
+    Raises UserError for too few runs, or runs of different settings.
+    """
     if len(runs) < LEAST_RUNS:
         raise UserError(f"{len(runs)} runs are too few for a band: give {LEAST_RUNS} or more, of different seeds.")
     configs = [read_config(path) for path in runs]
@@ -76,7 +83,43 @@ def make(runs: Sequence[Path], also: Sequence[Path], preset: str, last: int) -> 
     }
     seeds = ", ".join(str(config.seed) for config in configs)
     about = f"{len(runs)} runs with seeds {seeds}; the band has room for {len(also)} runs on other text"
-    return Reference(preset=preset, about=about, shape=shapes[0], curves=curves)
+    made = Reference(preset=preset, about=about, shape=shapes[0], curves=curves)
+    return made if onto is None else carried_on(onto, made)
+
+
+def carried_on(onto: Reference, made: Reference) -> Reference:
+    """`onto`, and behind the last step of each of its curves those of `made`. UserError where they are of two presets,
+    or `made` does not go farther."""
+    if onto.shape != made.shape:
+        raise UserError(f"the runs have other settings than the reference {onto.preset} that they are to carry on.")
+    if made.last <= onto.last:
+        raise UserError(f"the runs do not go farther than step {onto.last}, where the reference ends already.")
+    joined = {
+        name: behind(_limits(name), onto.curves[name], curve) if name in onto.curves else curve
+        for name, curve in made.curves.items()
+    }
+    about = f"to step {onto.last}: {onto.about}; behind it: {made.about}"
+    return made.model_copy(update={"about": about, "curves": onto.curves | joined})
+
+
+def behind(limits: Limits, first: Curve, then: Curve) -> Curve:
+    """`first`, and `then` behind its last step, where the band reaches at least as far as it does there."""
+    if not first.steps:
+        return then
+    later = [place for place, step in enumerate(then.steps) if step > first.steps[-1]]
+    mean, low, high = (
+        np.array(side)[later] if not limits.ratio else np.log(np.array(side)[later])
+        for side in (then.mean, then.low, then.high)
+    )
+    middle, *ends = (
+        side[-1] if not limits.ratio else math.log(side[-1]) for side in (first.mean, first.low, first.high)
+    )
+    return Curve(
+        steps=first.steps + [then.steps[place] for place in later],
+        mean=first.mean + _plain(limits, mean),
+        low=first.low + _plain(limits, np.minimum(low, mean - (middle - ends[0]))),
+        high=first.high + _plain(limits, np.maximum(high, mean + (ends[1] - middle))),
+    )
 
 
 def read_config(path: Path) -> RunConfig:
@@ -184,11 +227,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--also", nargs="*", type=Path, default=[], help="folders of runs of it on other text")
     parser.add_argument("--preset", required=True, help="the preset's name: that of its file in configs/")
     parser.add_argument("--last", type=int, default=10**12, help="the last step to use")
+    parser.add_argument("--onto", type=Path, help="a reference of the preset to carry on behind its last step")
     parser.add_argument("--out", required=True, type=Path, help="file to write: pipeline/health/curves/NAME.json")
     given = parser.parse_args(arguments)
 
     def work() -> int:
-        made = make(given.runs, given.also, given.preset, given.last)
+        onto = Reference.model_validate(read_json(given.onto)) if given.onto else None
+        made = make(given.runs, given.also, given.preset, given.last, onto)
         write_atomic(given.out, to_json(made))
         print(f"{given.out}: {len(made.curves)} figures to step {made.last}; {made.about}")
         return 0

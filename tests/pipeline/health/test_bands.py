@@ -12,7 +12,7 @@ from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.health import reference as reference_module
 from pipeline.health.bands import CODE, STREAK, Bands, figures, words
-from pipeline.health.make_reference import NEAR, main, make
+from pipeline.health.make_reference import NEAR, main, make, to_json
 from pipeline.health.reference import Curve, Place, Reference, no_reference, reference_for, references, shape_of
 from tests.pipeline.health.curved import ACCURACY, GRADIENT, NOISE, STEPS, VOCABULARY, accuracy, config_of, gradient
 from tests.pipeline.health.curved import run_folder as run_of
@@ -136,6 +136,38 @@ def test_room_for_other_text(tmp_path: Path) -> None:
     assert place.low < accuracy(300, 9) - 0.15 < before.low
     assert (place.mean, place.high) == (before.mean, before.high)
     assert "1 runs on other text" in wide.about
+
+
+def test_carried_on_behind_its_last_step(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it has stays; behind it the mean is the new runs', and the band is as wide as it was, or wider."""
+    runs = [run_of(tmp_path / f"seed-{seed}", seed) for seed in range(6)]
+    other = run_of(tmp_path / "other", 9, shift=-0.15)
+    first, then, out = make(runs[:3], [other], "p", 200), make(runs[3:], [], "p", 400), tmp_path / "p.json"
+    out.write_text(to_json(first))
+    assert main([*map(str, runs[3:]), "--preset", "p", "--onto", str(out), "--out", str(out)]) == 0
+    both = Reference.model_validate_json(out.read_bytes())
+    assert (both.last, both.shape) == (400, first.shape)
+    assert both.about == f"to step 200: {first.about}; behind it: {then.about}"
+    for name, before in first.curves.items():
+        curve = both.curves[name]
+        for step in (60, 100, 200):
+            assert curve.at(step) == before.at(step)
+        if before.steps[-1] < 200:  # known at one step only
+            continue
+        narrow, wide, end = then.curves[name].at(390), curve.at(390), before.at(200)
+        assert narrow is not None and wide is not None and end is not None  # noqa: PT018
+        assert wide.mean == pytest.approx(narrow.mean, rel=1e-3)
+        assert wide.low < wide.mean < wide.high
+        if name == ACCURACY:
+            assert wide.mean - wide.low == pytest.approx(end.mean - end.low, abs=1e-3)
+            assert wide.low < narrow.low - 0.01
+        else:
+            assert wide.mean / wide.low == pytest.approx(max(end.mean / end.low, narrow.mean / narrow.low), rel=5e-3)
+    assert main([*map(str, runs[3:]), "--preset", "p", "--onto", str(out), "--out", str(out)]) == 2
+    assert "do not go farther than step 400" in capsys.readouterr().err
+    out.write_text(to_json(first.model_copy(update={"shape": {}})))
+    assert main([*map(str, runs[3:]), "--preset", "p", "--onto", str(out), "--out", str(out)]) == 2
+    assert "other settings than the reference p" in capsys.readouterr().err
 
 
 def test_the_tool_and_its_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
