@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from cluster.agents import STOP_SECONDS, stop_signals
-from pipeline.base.errors import EXIT_PREEMPTED, UserError, first_line
+from pipeline.base.errors import EXIT_PREEMPTED, UserError
 from pipeline.base.sections import RayConfig
 from pipeline.base.signals import caught
 from pipeline.base.workers import connected
@@ -101,12 +101,13 @@ def run_ray(wanted: Elastic, arguments: Sequence[str], environment: Mapping[str,
         hosts = [node for node in ray.nodes() if node["Alive"]]
         room = find_room([host["Resources"] for host in hosts], wanted)
         _check_code(hosts)
-        account = _open_account(wanted.restarts, str(room))
+        _take_back_claims()
+        account = _open_account(wanted.restarts, f"{room}, for up to {wanted.patience:.0f} s")
         settings = {"account": account, "arguments": list(arguments), "environment": dict(environment)}
         try:
             return _follow(_trainer(settings, room, kept), account, room, wanted.patience)
-        except ray.exceptions.RayActorError as error:  # the account's: it is on this machine, as Ray is no longer
-            _say(f"Ray has ended on this machine, or its head has ({first_line(error)}); the same command goes on.")
+        except ray.exceptions.RayActorError:  # the account's: it is on this machine, as Ray is no longer
+            _say("Ray has ended on this machine, or its head has; the same command goes on once Ray is there again.")
             return EXIT_PREEMPTED
 
 
@@ -123,6 +124,13 @@ def _check_code(hosts: Sequence[Mapping[str, Any]]) -> None:
         raise UserError(
             f"{' and '.join(without)} of the Ray cluster has no {script}: all hosts need the repository there."
         )
+
+
+def _take_back_claims() -> None:
+    from cluster.ray_claims import take_back
+
+    if take_back():
+        _say("a killed run's claim on the cluster's hosts is taken back.")
 
 
 def _open_account(restarts: int, room: str) -> Any:

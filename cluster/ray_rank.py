@@ -28,6 +28,7 @@ from ray.train.backend import Backend
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 
+from cluster.ray_claims import forget_claim, hosts_account, note_claim
 from pipeline.base.errors import EXIT_PREEMPTED, EXIT_USER
 from pipeline.training.launcher import ELASTIC
 
@@ -160,8 +161,21 @@ class Changes(WorkerGroupCallback, ControllerCallback):
 
     def __init__(self, account: Any) -> None:
         self.account = account
-        self.waits, self.over = True, False
-        """Whether there are no workers; whether the controller has been told to end."""
+        self.waits, self.over, self.run = True, False, ""
+        """Whether there are no workers; whether the controller has been told to end; Ray Train's name of the run."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """It claims hosts."""
+        self.run = train_run_context.run_id
+        note_claim(self.run)
+
+    async def before_controller_shutdown(self) -> None:
+        """It takes its claim back."""
+        forget_claim(self.run)
+
+    def before_controller_abort(self) -> None:
+        """It takes its claim back."""
+        forget_claim(self.run)
 
     def after_worker_group_start(self, worker_group: Any) -> None:
         """They have come."""
@@ -187,8 +201,7 @@ class Changes(WorkerGroupCallback, ControllerCallback):
     def before_controller_execute_failure_decision(self, failure_decision: Any) -> None:
         """Ray's account of the hosts, by which it picks the number of workers, may be 20 s old: it is renewed."""
         with suppress(RayError, TypeError, ValueError):  # it is not there, or another Ray's: then it takes longer
-            hosts = ray.get_actor("AutoscalingCoordinator", namespace="AutoscalingCoordinator")
-            ray.get(hosts.get_reserved_resources.remote("", recompute=True), timeout=POLL_SECONDS)
+            ray.get(hosts_account().get_reserved_resources.remote("", recompute=True), timeout=POLL_SECONDS)
 
 
 def stop_rank() -> None:

@@ -243,6 +243,7 @@ class Cluster:
             "RAY_ADDRESS": f"{HOST}:{gcs}",
             "RAY_health_check_period_ms": "1000",  # a dead raylet is given up sooner than in earnest
             "RAY_health_check_failure_threshold": "2",
+            "RAY_worker_niceness": "0",  # Ray's 15 would let the ranks starve beside this machine's other work
         }
         short = stack.enter_context(tempfile.TemporaryDirectory(prefix="rt"))  # sockets need a short path
         head = [f"--port={gcs}", f"--temp-dir={short}", "--include-dashboard=false", f"--dashboard-port={dashboard}"]
