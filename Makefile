@@ -11,7 +11,7 @@ help:
 	@echo "make demo       the main job end to end, into runs/demo (SEED=1 for another seed)"
 	@echo "make test       all tests; make test-fast the quick ones"
 	@echo "make lint       ruff and mypy; make format mends what it can"
-	@echo "make bench      the benchmarks, as tables"
+	@echo "make bench      the benchmarks in a short form, into docs/benchmarks.md"
 
 setup: $(VENV)/.installed
 
@@ -44,8 +44,7 @@ format: setup
 	@$(BIN)/ruff format .
 
 bench: setup
-	@$(BIN)/python benchmarks/preprocess.py
-	@$(BIN)/python benchmarks/step.py
+	@$(BIN)/python benchmarks/all.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report import spread
+
 ROOT = Path(__file__).resolve().parents[1]
 VARIANTS = ("usual fp32", "usual bf16", "ours fp32", "ours bf16")
 
@@ -101,17 +103,22 @@ def compare(chosen: argparse.Namespace) -> None:
     median = {name: statistics.median(values) for name, values in seconds.items()}
     tokens, clock = chosen.batch * chosen.seq, "processor" if chosen.threads == 1 else "wall"
     print(f"\n{chosen.shape} {' '.join(chosen.changes)}: {tokens} tokens of text, rows of {chosen.seq}, ", end="")
-    print(f"{chosen.threads} thread(s), {clock} time, medians of {chosen.rounds}\n")
+    print(f"{chosen.threads} thread(s), {clock} time, medians of {chosen.rounds}, ratios with their range\n")
     references = [name for name in names if name.startswith("usual")]
     print("| step | rows | ms | tokens/s | " + " | ".join(f"x {name}" for name in references) + " | peak MB |")
     print("|---|---|---|---|" + "---|" * len(references) + "---|")
     for name in names:
-        ratios = " | ".join(f"{median[one] / median[name]:.2f}" for one in references)
+        ratios = " | ".join(spread(rates(seconds[one], seconds[name])) for one in references)
         rows = " x ".join(str(n) for n in variants[name].rows)
         print(f"| {name} | {rows} | {median[name] * 1e3:.0f} | {tokens / median[name]:,.0f} | {ratios} | ", end="")
         print(f"{memory[name]:.0f} |")
     if parts:
         print_parts(parts, median)
+
+
+def rates(theirs: list[float], ours: list[float]) -> list[float]:
+    """How many times as fast, round by round."""
+    return [other / own for other, own in zip(theirs, ours, strict=True)]
 
 
 def print_parts(parts: dict[str, dict[str, Any]], median: dict[str, float]) -> None:

@@ -48,7 +48,7 @@ class Text:
         return Batch(ids, torch.arange(len(ids)))
 
 
-def text(batch: int, seq: int, median: int | None) -> Text:
+def text(batch: int, seq: int, median: int | None, vocabulary: int = VOCABULARY) -> Text:
     """batch * seq tokens. median: of the documents' lengths, which are log-normal (deviation 0.8) and cut into pieces
     of at most seq tokens; None: all documents are of seq tokens.
     """
@@ -59,14 +59,14 @@ def text(batch: int, seq: int, median: int | None) -> Text:
         drawn = min(max(drawn, 8), left)
         lengths += [seq] * (drawn // seq) + [drawn % seq] * (drawn % seq > 0)
         left -= drawn
-    draw = [torch.randint(len(SPECIAL_IDS), VOCABULARY, (length,), generator=generator) for length in lengths]
+    draw = [torch.randint(len(SPECIAL_IDS), vocabulary, (length,), generator=generator) for length in lengths]
     return Text(draw)
 
 
-def ours(config: RunConfig, given: Text, batch: Batch, precision: str) -> Step:
+def ours(config: RunConfig, given: Text, batch: Batch, precision: str, vocabulary: int = VOCABULARY) -> Step:
     """One update of the objective, in a process that keeps its memory as a rank does."""
     keep_freed_memory()
-    objective = build_objective("electra", config.model, config.objective, VOCABULARY, seed=0)
+    objective = build_objective("electra", config.model, config.objective, vocabulary, seed=0)
     objective.compute_dtype = torch.bfloat16 if precision == "bf16" else None
     optimizer = build_optimizer(config.optimizer, objective.named_parameters())
     for group in optimizer.param_groups:
