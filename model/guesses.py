@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import nll_loss
 
 from model.paths import in_one_pass
 from model.sampling import draw_by_weight, draw_tokens
@@ -31,9 +30,9 @@ def read_guesses(guesses: Tensor, targets: Tensor, chosen: Tensor, uniforms: Ten
     if in_one_pass(guesses):
         return _Read.apply(guesses, targets, chosen, uniforms)
     log_probabilities = guesses.float().log_softmax(-1)
-    nats = nll_loss(log_probabilities.flatten(0, 1), targets.flatten(), reduction="none")
+    nats = -log_probabilities.gather(-1, targets[..., None]).squeeze(-1)
     drawn = torch.zeros_like(targets) if uniforms is None else draw_tokens(log_probabilities.detach(), uniforms)
-    return (nats * chosen.flatten()).sum(), drawn
+    return (nats * chosen).sum(), drawn
 
 
 class _Read(torch.autograd.Function):

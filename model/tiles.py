@@ -34,7 +34,7 @@ class Tile:
 
 
 def tiles_of(groups: Tensor, window: int | None) -> list[Tile]:
-    """Tiles that hold every pair that may be attended to. groups (batch, seq): see attention.document_groups."""
+    """Tiles that hold every pair that may be attended to. groups (batch, seq): see attention.Groups.numbers."""
     batch, seq = groups.shape
     window = seq if window is None else window
     whole = bool((groups == groups[:, :1]).all())

@@ -16,7 +16,7 @@ from pipeline.base.log import get_logger
 from pipeline.stream.loader import TokenStream
 from pipeline.stream.order import share
 from pipeline.training.ranks import Ranks
-from pipeline.training.step import add, to_batch
+from pipeline.training.step import add, micro_batches, to_batch, to_device
 
 ASKED_EVERY = 4
 """Micro-batches between two questions whether any rank was asked to stop."""
@@ -67,7 +67,9 @@ def evaluate_objective(
             weight = float(len(rows) > 0)  # a rank without rows still names the sums that all ranks add up
             found = ranks.attempt(partial(stream.rows, rows if weight else np.zeros(1, np.int64)))
             if found is not None:  # else all ranks are told by the next `agreed_to_stop`
-                sums = add(sums, objective.evaluate(to_batch(found).to(ranks.device), frequency), weight)
+                batch, stretches = to_device(to_batch(found), ranks.device)
+                ((batch, _),) = micro_batches(batch, len(batch.sample), 1, stretches)
+                sums = add(sums, objective.evaluate(batch, frequency), weight)
         if ranks.agreed_to_stop():
             raise Abandoned
     return objective.metrics(ranks.sum(sums), training=False)

@@ -1,6 +1,7 @@
 """Compiled and recomputing objectives learn what the plain one learns; what cannot be compiled is refused."""
 
 import shutil
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
+from model.attention import document_groups
 from model.compiled import compile_forward
 from model.config import BODIES
 from model.objectives.base import Batch, Objective, objective_names
 from model.paths import plain_forms
+from model.stretches import count_stretches, room_for
 from pipeline.base.errors import UserError
 from pipeline.training.compiling import kernel_folder, prepare
 from tests.model.tiny import tiny_batch, tiny_objective
@@ -51,6 +54,20 @@ def same_when_compiled(objective: Objective, batch: Batch, **options: Any) -> No
 def test_the_whole_forward_is_one_graph_and_learns_the_same(name: str, body: str) -> None:
     batch = tiny_batch(documents=True, padding=True)
     same_when_compiled(tiny_objective(name, body, layers=2), batch, backend="aot_eager")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("p", [0.0, 0.1])
+def test_the_form_of_a_gpu_is_one_graph_too(body: str, p: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On torch's meta device: shapes alone, by torch's own rules for the flash kernels."""
+    monkeypatch.setattr("model.attention.by_flash", lambda x, size: True)
+    objective = tiny_objective("electra", body, layers=2, dropout=p, attention_dropout=p).to("meta")
+    batch = tiny_batch(documents=True, padding=True)
+    room = room_for(count_stretches(document_groups(batch.ids, batch.documents).numbers))
+    compile_forward(objective, fullgraph=True, backend="aot_eager")
+    found = learned(objective, replace(batch.to("meta"), room=room))
+    assert found.keys() > dict(objective.named_parameters()).keys()
 
 
 @pytest.mark.slow
