@@ -119,7 +119,7 @@ def s3_backend() -> Iterator[int]:
 @pytest.fixture
 def s3(s3_backend: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """An S3 server with an empty bucket; the environment names it, also for processes that the test starts."""
-    from pipeline.base.storage import place_of, system_of
+    from pipeline.base.storage import is_remote, place_of, system_of
     from pipeline.base.stores.s3 import S3Store
 
     server = S3Server(s3_backend)
@@ -130,7 +130,9 @@ def s3(s3_backend: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     S3Store.clear_instance_cache()  # one that another test's server was reached with
     server.start()
     try:
-        system_of(place_of(server.url)).mkdir(server.bucket)
+        place = place_of(server.url)
+        assert is_remote(place)
+        system_of(place).mkdir(server.bucket)
         yield server
     finally:
         server.kill()

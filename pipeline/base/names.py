@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 Folder = TypeVar("Folder", bound="Location")
 LONGEST = 255
 """Bytes of a part of a name that file systems take."""
+_LEADING_OUT = frozenset(("", ".", ".."))
 
 
 def inside(name: str) -> str:
     """The name, relative and with slashes, if it cannot lead out of its folder; ValueError otherwise."""
     parts = name.split("/")
-    wrong = any(part in ("", ".", "..") or len(part.encode(errors="replace")) > LONGEST for part in parts)
+    wrong = not _LEADING_OUT.isdisjoint(parts)
+    if len(name.encode(errors="replace")) > LONGEST:  # rare: a data set has 10^5 names
+        wrong = wrong or any(len(part.encode(errors="replace")) > LONGEST for part in parts)
     if wrong or "\\" in name or not name.isprintable():
         raise ValueError(f"{name!r} is no name of a file inside the manifest's folder")
     return name

@@ -162,7 +162,7 @@ class TokenStream:
 
         For figures beside the training: the same whether a bad shard is met here or was left out before.
         """
-        names = np.array([remote.files[0].name for part in self.parts for remote in part.reader.remotes])
+        names = np.array([entry.name for part in self.parts for entry in part.reader.entries])
         shards = self._shards(np.asarray(samples, np.int64), filled=False)
         bad = np.concatenate([part.gaps.bad for part in self.parts])
         while True:
@@ -207,7 +207,7 @@ class TokenStream:
             here = corpus == number
             numbers = part.gaps.filled(own[here]) if filled else own[here]
             found[here] = before + part.order.locate(numbers).shard
-            before += len(part.reader.remotes)
+            before += len(part.reader.entries)
         return found
 
     def epochs(self, samples: int) -> dict[str, float]:

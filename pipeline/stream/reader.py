@@ -12,7 +12,7 @@ import os
 import threading
 import zlib
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -49,13 +49,16 @@ class ShardReader:
     ) -> None:
         self.data, self.manifest, self.split, self.cache = data, manifest, split, cache
         self.entries = manifest.splits[split].shards
-        self.remotes = [Remote(data, (RemoteFile(entry.name, entry.bytes, entry.sha256),)) for entry in self.entries]
-        """What is copied of each shard."""
         self.first_block = np.cumsum([0, *(entry.blocks for entry in self.entries)])
         self.block = lru_cache(maxsize=open_blocks)(self._read_block)
         self._index = lru_cache(maxsize=None)(self._read_index)
         self._given_up: dict[int, BadShard] = {}
         self._one = threading.Lock()  # two threads of a process do not read one shard whole side by side
+
+    @cached_property
+    def remotes(self) -> list[Remote]:
+        """What is copied of each shard."""
+        return [Remote(self.data, (RemoteFile(entry.name, entry.bytes, entry.sha256),)) for entry in self.entries]
 
     def _open(self, shard: int) -> BinaryIO:
         """The shard's file, unbuffered."""
