@@ -78,11 +78,10 @@ def learned(objective: Objective, batch: Batch, times: int = 1) -> list[Tensor]:
 
 def apart(found: list[Tensor], expected: list[Tensor]) -> float:
     """The largest norm of a difference, over the expected loss or over the norm of all expected gradients."""
-    whole = float(torch.stack([one.float().norm() for one in expected[1:]]).norm()) if len(expected) > 1 else 1.0
+    norms = [float(one.detach().float().norm()) for one in expected]
     parts = [float((a.detach().float() - b.detach().float()).norm()) for a, b in zip(found, expected, strict=True)]
-    return max(
-        parts[0] / max(float(expected[0].detach().float().norm()), 1e-12), *(part / whole for part in parts[1:]), 0.0
-    )
+    gradient = sum(norm**2 for norm in norms[1:]) ** 0.5
+    return max(parts[0] / norms[0], *(part / gradient for part in parts[1:]), 0.0)
 
 
 def kernel(device: str) -> Iterator[Check]:
