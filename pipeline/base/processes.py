@@ -1,6 +1,7 @@
 """Processes as the kernel knows them, by number and birth: a number alone is given again. Linux only, from /proc."""
 
 import os
+import time
 from pathlib import Path
 
 
@@ -17,6 +18,12 @@ def birth_of(process: int) -> int | None:
     """When a process started, in the kernel's ticks: the same number at another time is another process. None: gone."""
     status = _status_of(process)
     return None if status is None or status[0] in "ZX" else int(status[19])
+
+
+def own_age() -> float | None:
+    """Seconds since this process began, before any import; None where the kernel does not tell."""
+    birth = birth_of(os.getpid())
+    return None if birth is None else time.clock_gettime(time.CLOCK_BOOTTIME) - birth / os.sysconf("SC_CLK_TCK")
 
 
 def parent_of(process: int) -> int | None:

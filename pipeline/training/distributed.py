@@ -8,7 +8,10 @@ import fcntl
 import os
 import socket
 import struct
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import torch
@@ -30,7 +33,8 @@ def start_ranks(threads: int | None, watch: Watchdog | None = None) -> Ranks:
     """
     _complete_environment()
     torch.set_num_threads(thread_count(threads))
-    import deepspeed
+    with without("mlflow"):  # the autotuner, which is not used, would import it: seconds of every rank
+        import deepspeed
     import deepspeed.ops
     from deepspeed.accelerator import get_accelerator
     from deepspeed.utils import logger
@@ -56,6 +60,19 @@ def start_ranks(threads: int | None, watch: Watchdog | None = None) -> Ranks:
         with ranks.told():
             ranks.join_heartbeats()
     return ranks
+
+
+@contextmanager
+def without(package: str) -> Iterator[None]:
+    """Where a package is not imported yet, an attempt finds none meanwhile."""
+    absent = package not in sys.modules
+    if absent:
+        sys.modules[package] = None  # type: ignore[assignment]  # as the import system has it
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[package]
 
 
 def launched_world() -> int:

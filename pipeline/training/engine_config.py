@@ -27,6 +27,9 @@ OTHERS_TASK = {
 }
 """Keys of DeepSpeed that would do a task twice, and who does it here."""
 
+LARGEST_BUCKET = 500_000_000
+"""DeepSpeed's own zero_optimization.reduce_bucket_size, in elements."""
+
 
 def largest_share(batch_size: int, world: int) -> int:
     """Sequences of a global batch on the rank that has most; shares differ by one at most."""
@@ -81,8 +84,12 @@ def check_batch(config: RunConfig, world: int) -> None:
         )
 
 
-def deepspeed_config(config: RunConfig, world: int) -> dict[str, Any]:
-    """DeepSpeed's whole config for `world` ranks. UserError for a contradiction, a bad stage or too small a batch."""
+def deepspeed_config(config: RunConfig, world: int, parameters: int | None = None) -> dict[str, Any]:
+    """DeepSpeed's whole config for `world` ranks. UserError for a contradiction, a bad stage or too small a batch.
+
+    parameters: their number, where it is known: the buffer that gradients are gathered in need not be larger. By
+    DeepSpeed's own default it takes 2 GB, which a CPU's system hands out anew at each step.
+    """
     check_batch(config, world)
     zero_stage(config)
     given = config.deepspeed
@@ -114,6 +121,9 @@ def deepspeed_config(config: RunConfig, world: int) -> dict[str, Any]:
         "steps_per_print": 2**62,  # the loop logs
         "zero_allow_untested_optimizer": True,
     }
+    if parameters is not None and zero_stage(config) > 0:
+        bucket = {"reduce_bucket_size": min(parameters, LARGEST_BUCKET)}
+        filled["zero_optimization"] = {**bucket, **given["zero_optimization"]}
     return {"zero_force_ds_cpu_optimizer": False, **given, **filled}
 
 

@@ -59,7 +59,7 @@ def train(run: Run, state: TrainState) -> TrainState | Rollback:
                 return rollback
             if state.position != before.position + 1:
                 batches.restart(state.position)
-            run.speed.steps += 1
+            run.speed.stepped()
             try:
                 for job in jobs:
                     if job.due(state.step):  # the same on every rank

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 
 import torch
 
+from pipeline.base.log import get_logger
+from pipeline.base.processes import own_age
+
 PEAKS = (
     ("B200", 2250e12, 75e12),
     ("H200", 989e12, 67e12),
@@ -44,6 +47,8 @@ class Speed:
 
     def __init__(self, waited: float = 0.0) -> None:
         self._restart(waited)
+        self._made: float | None = self.began
+        """Until the first step is done."""
 
     def _restart(self, waited: float) -> None:
         self.began, self.excluded_seconds, self.waited, self.steps = time.perf_counter(), 0.0, waited, 0
@@ -54,6 +59,15 @@ class Speed:
         began = time.perf_counter()
         yield
         self.excluded_seconds += time.perf_counter() - began
+
+    def stepped(self) -> None:
+        """A step is done. The first one of a process tells how long its start took, imports and all."""
+        self.steps += 1
+        if self._made is not None:
+            age, own = own_age(), time.perf_counter() - self._made
+            self._made = None
+            if age is not None:
+                get_logger().info(f"first step after {age:.1f} s, the last {own:.1f} of them for its data and itself")
 
     def read(self, waited: float) -> tuple[float, float]:
         """(seconds a step, share of them spent waiting) since the last call; `waited`: the prefetcher's total so far.

@@ -44,6 +44,24 @@ def test_other_keys_pass_through_verbatim() -> None:
     assert filled["zero_allow_untested_optimizer"] is True
 
 
+@pytest.mark.parametrize(
+    ("zero", "parameters", "bucket"),
+    [
+        ({"stage": 1}, 14_000_000, 14_000_000),
+        ({"stage": 3}, 2_000_000_000, 500_000_000),
+        ({"stage": 2, "reduce_bucket_size": 1000}, 14_000_000, 1000),
+        ({"stage": 1}, None, None),
+        ({"stage": 0}, 14_000_000, None),
+    ],
+)
+def test_the_gradients_buffer_is_no_larger_than_they_are(
+    zero: dict[str, int], parameters: int | None, bucket: int | None
+) -> None:
+    filled = deepspeed_config(config({"zero_optimization": zero}), 2, parameters)
+    assert filled["zero_optimization"].get("reduce_bucket_size") == bucket
+    assert filled["zero_optimization"]["stage"] == zero["stage"]
+
+
 def test_bf16_is_autocast_over_fp32_parameters() -> None:
     filled = deepspeed_config(config(precision="bf16"), 1)
     assert filled["bf16"] == {"enabled": False}

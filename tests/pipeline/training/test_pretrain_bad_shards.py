@@ -78,6 +78,7 @@ def test_two_ranks_leave_it_out_alike_and_a_killed_run_agrees(shop: Workshop) ->
     log = (shop.run_folder("whole").log / "rank-0.log").read_text()
     assert f"{name} is broken: 3 downloads of it were not the bytes" in log
     assert "It is left out from step" in log
+    assert log.count("first step after ") == 1
 
 
 def test_a_shard_missing_from_the_start(shop: Workshop, capsys: pytest.CaptureFixture[str]) -> None:
