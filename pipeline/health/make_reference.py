@@ -88,8 +88,8 @@ def make(
 
 
 def carried_on(onto: Reference, made: Reference) -> Reference:
-    """`onto`, and behind the last step of each of its curves those of `made`. UserError where they are of two presets,
-    or `made` does not go farther."""
+    """`onto`, and behind its last step the curves of `made`; a curve of it that ends before, as of a figure that is
+    seldom known, stays as it is. UserError where they are of two presets, or `made` does not go farther."""
     if onto.shape != made.shape:
         raise UserError(f"the runs have other settings than the reference {onto.preset} that they are to carry on.")
     if made.last <= onto.last:
@@ -97,6 +97,7 @@ def carried_on(onto: Reference, made: Reference) -> Reference:
     joined = {
         name: behind(_limits(name), onto.curves[name], curve) if name in onto.curves else curve
         for name, curve in made.curves.items()
+        if name not in onto.curves or onto.curves[name].steps[-1:] == [onto.last]
     }
     about = f"to step {onto.last}: {onto.about}; behind it: {made.about}"
     return made.model_copy(update={"about": about, "curves": onto.curves | joined})
@@ -104,8 +105,6 @@ def carried_on(onto: Reference, made: Reference) -> Reference:
 
 def behind(limits: Limits, first: Curve, then: Curve) -> Curve:
     """`first`, and `then` behind its last step, where the band reaches at least as far as it does there."""
-    if not first.steps:
-        return then
     later = [place for place, step in enumerate(then.steps) if step > first.steps[-1]]
     mean, low, high = (
         np.array(side)[later] if not limits.ratio else np.log(np.array(side)[later])
