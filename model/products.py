@@ -1,8 +1,9 @@
-"""Products of bfloat16 matrices on a CPU whose vector units have no such product: multiplied in float32.
+"""Linear layers of a CPU: products of bfloat16 where its vector units have none, and GELU that is not kept.
 
-torch then takes a loop of its own, a fourth to a fortieth of the speed of float32 (AVX2). Promise: what the unit would
-compute: factors rounded to bfloat16, their products summed in float32, the sum rounded to bfloat16; the gradients of
-weights and biases are not rounded at all. What is kept for the backward pass is bfloat16. Price: passes that convert.
+Such products are multiplied in float32: torch's own loop has a fourth to a fortieth of its speed (AVX2). Promise: what
+the unit would compute: factors rounded to bfloat16, their products summed in float32, the sum rounded to bfloat16; the
+gradients of weights and biases are not rounded at all. What is kept for the backward pass is bfloat16. Price: passes
+that convert. In float32 the input of a GELU is kept and its output computed again. Price: one pass.
 """
 
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import gelu, linear
 
 from model.paths import by_float32, by_hand
 
@@ -25,6 +27,36 @@ class Linear(nn.Linear):
         if lowered and by_float32(_LOW):
             return _Linear.apply(x, self.weight, self.bias)
         return super().forward(x)
+
+
+class GeluLinear(Linear):
+    """linear(gelu(x)), of which a CPU keeps x alone in float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., in_features) -> (..., out_features)."""
+        if by_hand(x) and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+            return _GeluLinear.apply(x, self.weight, self.bias)
+        return super().forward(gelu(x))
+
+
+class _GeluLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.biased = bias is not None
+        return linear(gelu(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        to_x = to_weight = None
+        upstream = gradient.flatten(0, -2)
+        if ctx.needs_input_grad[1]:
+            to_weight = upstream.t() @ gelu(x).flatten(0, -2)
+        if ctx.needs_input_grad[0]:
+            to_x = torch.ops.aten.gelu_backward((upstream @ weight).view(x.shape), x)
+        return to_x, to_weight, upstream.sum(0) if ctx.biased else None
 
 
 class _Linear(torch.autograd.Function):

@@ -7,13 +7,12 @@ may be shared with another network; the projection to the network's own width is
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
 
 from model.attention import Groups, SelfAttention, Sight, sight
 from model.config import SEGMENT_TYPES, EncoderConfig
 from model.dropout import Dropout
 from model.layers import LayerNorm, through
-from model.products import Linear
+from model.products import GeluLinear, Linear
 
 
 class Embeddings(nn.Module):
@@ -42,14 +41,14 @@ class Layer(nn.Module):
         self.attention = SelfAttention(config, bias=True)
         self.attention_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.ffn_in = Linear(config.hidden_size, config.ffn_size)
-        self.ffn_out = Linear(config.ffn_size, config.hidden_size)
+        self.ffn_out = GeluLinear(config.ffn_size, config.hidden_size)
         self.ffn_norm = LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, seen: Sight) -> Tensor:
         """x (batch, seq, hidden) -> the same shape."""
         x = self.attention_norm(self.dropout.added(x, self.attention(x, seen)))
-        return self.ffn_norm(self.dropout.added(x, self.ffn_out(gelu(self.ffn_in(x)))))
+        return self.ffn_norm(self.dropout.added(x, self.ffn_out(self.ffn_in(x))))
 
 
 class Encoder(nn.Module):

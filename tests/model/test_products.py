@@ -1,6 +1,8 @@
 """Products of bfloat16 by float32, for a CPU that has none of its own: they err as the CPU's own would."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch.testing import assert_close
 
 from model.config import BODIES
 from model.paths import plain_forms
-from model.products import Linear, batched_product
+from model.products import GeluLinear, Linear, batched_product
 from tests.model.tiny import tiny_batch, tiny_objective
 
 ULP = 2.0**-8
@@ -68,6 +70,26 @@ def test_frozen_parameters_and_inputs_get_no_gradient() -> None:
         layer(x).float().sum().backward()
     assert layer.weight.grad is None
     assert layer.bias.grad is not None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_gelu_is_computed_again_and_the_gradients_are_the_plain_ones(bias: bool) -> None:
+    layer = GeluLinear(64, 8, bias=bias)
+    x = torch.randn(5, 6, 64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    found, kept = [], []
+    for form in (plain_forms, nullcontext):
+        saved: dict[int, int] = {}
+        with form(), torch.autograd.graph.saved_tensors_hooks(partial(note, saved), lambda t: t):
+            out = layer(x)
+        found.append((out, *torch.autograd.grad(out.square().sum(), [x, *layer.parameters()])))
+        kept.append(sum(saved.values()))
+    assert_close(found[1], found[0], atol=1e-5, rtol=1e-5)
+    assert kept[0] - kept[1] == x.numel()
+
+
+def note(saved: dict[int, int], tensor: Tensor) -> Tensor:
+    saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor
 
 
 @pytest.mark.parametrize("into", [False, True])
