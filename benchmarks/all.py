@@ -1,4 +1,4 @@
-"""All benchmarks in a short form, each one's output into its place in docs/benchmarks.md, under 20 minutes on 2 cores.
+"""All benchmarks in a short form, each one's output into its place in docs/benchmarks.md.
 
     python benchmarks/all.py [NAME ...] [--list] [--page FILE]
 
@@ -26,6 +26,8 @@ COMMANDS = {
     "step-modern": f"{STEP} --batch 8 --documents 100 --only 'usual fp32' 'ours fp32' 'ours bf16' {MODERN}",
     "growth": "benchmarks/growth.py --rounds 2",
     "curves": "benchmarks/curves.py --steps 150 --dropout 0.0",
+    "overhead": "benchmarks/overhead.py --batch 4 --rounds 3",
+    "loader": "benchmarks/loader.py --batch 32 --seconds 2 --many 5000",
     "preprocess": "benchmarks/preprocess.py --size 8 --rounds 1 --workers 1",
 }
 """Name -> script and arguments, for a shell."""
