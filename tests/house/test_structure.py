@@ -30,6 +30,7 @@ ROOMS = {
     "tasks": {"training", "vocabulary"},
     "probing": {"tasks"},
     "explaining": {"tasks", "probing"},
+    "planning": {"training"},
     "demo": {"corpus"},
     "stages": {
         "corpus",
