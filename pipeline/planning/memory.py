@@ -1,7 +1,7 @@
 """Bytes of memory that a rank needs, by part, and when a micro-step needs most.
 
 The most is found by walking through forward and backward layer by layer: gradients come while activations go. Price:
-what the allocator cannot use again is one factor, HEAP; docs/planning.md has how near it comes.
+what the allocator cannot use again is two fitted figures; docs/planning.md has how near it comes.
 """
 
 from dataclasses import dataclass, fields
@@ -22,9 +22,10 @@ from pipeline.planning.counts import (
 )
 from pipeline.training.plan import bytes_a_rank, bytes_for_saves
 
-HEAP = 1.4
-"""What the process's heap takes for each byte of activations and gradients that lives at once on a CPU: 1.3 to 1.5 was
-measured with glibc, whose freed aligned pieces do not fit the next of their size (docs/planning.md)."""
+HEAP, LEFT = 1.2, 2.6
+"""What glibc's heap takes on a CPU: bytes for each byte of activations and gradients that lives at once; and what start
+and update leave free but unused, in units of the fp32 weights. Freed aligned pieces do not fit the next of their size.
+Fitted to eight configs (docs/planning.md)."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Memory:
     """fp32 copies of the weights that the optimizer works on."""
     activations: float
     buffers: float
-    """DeepSpeed's, for the exchange of gradients."""
+    """DeepSpeed's, for the exchange of gradients, and on a CPU what the heap holds unused."""
     saves: float
     """The copy of the state from which checkpoints are written; host memory."""
 
@@ -82,6 +83,8 @@ def memory_of(nets: list[Net], micro: Micro, sharding: Sharding) -> Memory:
         after = whole * (1 + 2 * own)  # gradients, this rank's part cut out and made flat
         if gradients + activations < after:
             gradients, activations = after, 0.0
+    if micro.by_hand:
+        buffers += LEFT * whole
     return Memory(
         parameters=state["weights"],
         gradients=gradients,
