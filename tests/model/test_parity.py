@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from model.attention import document_groups
 from model.config import BODIES, PAD_ID, GeneratorConfig
 from tests.model.tiny import VOCAB, tiny_batch, tiny_objective, twin, twin_inputs
 
@@ -75,6 +76,6 @@ def test_the_head_at_masked_positions_gives_the_full_logits_there(body: str) -> 
     network = tiny_objective("electra", body).networks()["generator"]
     ids = tiny_batch().ids
     positions = torch.tensor([[3, 1], [5, -1], [30, 2], [9, 8]])
-    at_masked = network(ids, torch.zeros_like(ids), None, positions)
+    at_masked = network(ids, document_groups(ids, None), None, positions)
     assert at_masked.shape == (4, 2, VOCAB)
     assert_close(at_masked[0], network.logits(ids)[0, [3, 1]], **CLOSE)
