@@ -8,6 +8,7 @@ fails leaves its table as it was; the others run, and the exit code is 1. Longer
 """
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
@@ -30,16 +31,15 @@ COMMANDS = {
     "loader": "benchmarks/loader.py --batch 32 --seconds 2 --many 5000",
     "preprocess": "benchmarks/preprocess.py --size 8 --rounds 1 --workers 1",
 }
-"""Name -> script and arguments, for a shell."""
+"""Name -> script and arguments, as a shell would read them."""
 
 
 def run(name: str, page: Path) -> bool:
     """One benchmark, its table put into the page. Whether it went well."""
     print(f"bench: {name}: python {COMMANDS[name]}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    ran = subprocess.run(
-        f'"{sys.executable}" {COMMANDS[name]}', shell=True, cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, *shlex.split(COMMANDS[name])]
+    ran = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     took = time.monotonic() - began
     if ran.returncode or not ran.stdout.strip():
         print(f"bench: {name} failed with exit code {ran.returncode}; its table is left", file=sys.stderr)
