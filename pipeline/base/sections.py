@@ -103,7 +103,7 @@ class TrainConfig(Section):
     """Most sequences that one forward takes; by default a rank's whole share."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """bf16: autocast over fp32 parameters; fp16: DeepSpeed's, with loss scaling, where the accelerator can."""
-    compile: Literal["auto", "always", "never", "graphs"] = "auto"
+    compile: Literal["auto", "never", "graphs"] = "auto"
     """torch.compile of forward and backward; auto: on a GPU, but not at ZeRO stage 3; graphs: as CUDA graphs too."""
     recompute: bool = False
     """The backward pass runs each layer again instead of keeping its activations: less memory, a third more work."""

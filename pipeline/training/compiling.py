@@ -26,14 +26,14 @@ def prepare(objective: Objective, config: RunConfig, device: torch.device) -> bo
     if config.train.recompute:
         objective.recompute()
     wanted, whole = config.train.compile, zero_stage(config) < 3
-    if wanted in ("always", "graphs") and not whole:
+    if wanted == "graphs" and not whole:
         raise UserError(
-            f"train.compile {wanted} does not go with deepspeed.zero_optimization.stage 3, which gathers weights while "
-            "the layers run. Take stage 0, 1 or 2, or train.compile never."
+            "train.compile graphs does not go with deepspeed.zero_optimization.stage 3, which gathers weights while "
+            "the layers run. Take stage 0, 1 or 2, or train.compile auto."
         )
     if wanted == "graphs" and device.type != "cuda":
         raise UserError(f"train.compile graphs needs a GPU, and this is a {device.type}. Take auto.")
-    if wanted == "never" or (wanted == "auto" and not (whole and device.type == "cuda")):
+    if wanted == "never" or not whole or device.type != "cuda":  # kernels that torch 2.13 made for a CPU have crashed
         return False
     os.environ.setdefault(CACHE, str(kernel_folder()))
     compile_forward(objective, graphs=wanted == "graphs")
