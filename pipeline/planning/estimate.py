@@ -19,9 +19,8 @@ from pipeline.planning.many import Cluster, Step, step_of
 from pipeline.planning.memory import Memory, Sharding, memory_of
 from pipeline.planning.micro import micro_of, one_document_a_row
 from pipeline.planning.work import micro_work, update_work
-from pipeline.training.engine_config import micro_size, micro_steps, zero_stage
+from pipeline.training.engine_config import LARGEST_BUCKET, micro_size, micro_steps, zero_stage
 
-BUCKET = 500_000_000
 UPDATE_BYTES = 28
 """What an update of a parameter reads and writes: weight, gradient and both moments read, three of them written."""
 
@@ -74,8 +73,8 @@ def estimate(
     by_hand = isinstance(on, Machine)
     nets, micro = nets_of(config.objective.name, config.model, vocab_size), micro_of(config, groups, by_hand)
     zero: dict[str, Any] = config.deepspeed.get("zero_optimization", {})
-    bucket = int(zero.get("reduce_bucket_size", BUCKET))
     count, own = parameters(nets), 1 / world if stage >= 1 else 1.0
+    bucket = int(zero.get("reduce_bucket_size", min(count, LARGEST_BUCKET)))
     bytes_all = FLOAT * float(count)
     if isinstance(on, Machine):
         compute = steps * on.seconds(micro_work(nets, micro), config.train.precision)

@@ -35,8 +35,8 @@ class Sharding:
     stage: int
     world: int
     precision: str
-    bucket: int = 500_000_000
-    """deepspeed.zero_optimization.reduce_bucket_size, in elements; this is DeepSpeed's default."""
+    bucket: int
+    """deepspeed.zero_optimization.reduce_bucket_size, in elements."""
 
 
 @dataclass(frozen=True)
