@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,22 +21,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import nn
-from torch.profiler import ProfilerActivity, profile
-
-from pipeline.base.config import RunConfig, load_config
-from pipeline.stream.loader import Rows
-from pipeline.training.checkpoint import TrainState
-from pipeline.training.distributed import free_port, start_ranks
-from pipeline.training.engine import Engine
-from pipeline.training.optimizer import build_optimizer
-from pipeline.training.precision import make_objective
-from pipeline.training.ranks import Ranks
-from pipeline.training.step import to_batch, train_step
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+
+from benchmarks.ranks import run_on_ranks  # noqa: E402
+from pipeline.base.config import RunConfig, load_config  # noqa: E402
+from pipeline.stream.loader import Rows  # noqa: E402
+from pipeline.training.checkpoint import TrainState  # noqa: E402
+from pipeline.training.distributed import start_ranks  # noqa: E402
+from pipeline.training.engine import Engine  # noqa: E402
+from pipeline.training.optimizer import build_optimizer  # noqa: E402
+from pipeline.training.precision import make_objective  # noqa: E402
+from pipeline.training.ranks import Ranks  # noqa: E402
+from pipeline.training.step import to_batch, train_step  # noqa: E402
+
 VOCABULARY = 30_522
 SHOWN = 18
 Step = Callable[[], None]
@@ -150,6 +152,8 @@ def main() -> None:
     arguments.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     arguments.add_argument("changes", nargs="*", metavar="key=value")
     chosen = arguments.parse_intermixed_args()
+    if chosen.rounds < 2:
+        arguments.error("--rounds: 2 at least, for a spread")
     if chosen.inside:
         found = work(chosen)
         if os.environ["RANK"] == "0":
@@ -158,14 +162,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "figures.json"
         world = chosen.ranks
-        shared = {"WORLD_SIZE": world, "LOCAL_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-        command = [sys.executable, *sys.argv, "--inside", str(file)]
-        started = []
-        for rank in range(world):
-            own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
-            started.append(subprocess.Popen(command, env=os.environ | own, stdout=subprocess.DEVNULL))
-        if any(rank.wait() for rank in started):
-            sys.exit(1)
+        run_on_ranks([sys.executable, *sys.argv, "--inside", str(file)], world)
         found = json.loads(file.read_text())
     profiles = found.pop("profile", None)
     print(

@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,11 +22,12 @@ sys.path.insert(0, str(ROOT))  # for the data sets of tests
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
+from benchmarks.ranks import run_on_ranks  # noqa: E402
 from pipeline.base.config import load_config  # noqa: E402
 from pipeline.base.run_folder import RunFolder  # noqa: E402
 from pipeline.stream.loader import Rows  # noqa: E402
 from pipeline.training.checkpoint import TrainState  # noqa: E402
-from pipeline.training.distributed import free_port, start_ranks  # noqa: E402
+from pipeline.training.distributed import start_ranks  # noqa: E402
 from pipeline.training.engine import Engine  # noqa: E402
 from pipeline.training.origin import find_origin  # noqa: E402
 from pipeline.training.save import CheckpointFiles, Content  # noqa: E402
@@ -117,14 +117,7 @@ def main() -> None:
     for world in chosen.ranks:
         with tempfile.TemporaryDirectory(dir=chosen.folder) as name:
             make_dataset(Path(name), tokens=20_000, vocab_size=VOCABULARY)
-            shared = {"WORLD_SIZE": world, "LOCAL_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-            command = [sys.executable, *sys.argv, "--inside", name]
-            ranks = []
-            for rank in range(world):
-                own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
-                ranks.append(subprocess.Popen(command, env=os.environ | own, stdout=subprocess.DEVNULL))
-            if any(rank.wait() for rank in ranks):
-                sys.exit(1)
+            run_on_ranks([sys.executable, *sys.argv, "--inside", name], world)
             found = json.loads((Path(name) / "figures.json").read_text())
         print(
             f"| {world} | {found['bytes'] / 1e9:.2f} GB | {found['synchronous']:.2f} s | {found['stall']:.3f} s | "
