@@ -22,15 +22,17 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from benchmarks.report import table
-from model.config import SPECIAL_IDS
-from model.dropout import keep_mask
-from model.objectives.base import Batch, build_objective
-from model.paths import plain_forms
-from pipeline.base.config import load_config
-from pipeline.training.optimizer import build_optimizer
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.report import table  # noqa: E402
+from model.config import SPECIAL_IDS  # noqa: E402
+from model.dropout import keep_mask  # noqa: E402
+from model.objectives.base import Batch, build_objective  # noqa: E402
+from model.paths import plain_forms  # noqa: E402
+from pipeline.base.config import load_config  # noqa: E402
+from pipeline.training.optimizer import build_optimizer  # noqa: E402
+
 VOCABULARY, ROWS, SEQ, WARMUP, SMOOTH = 512, 16, 32, 50, 25
 LEARNING_RATE = 2e-3
 SIZES = ("hidden_size=64", "layers=3", "heads=2", "ffn_size=128", "local_window=16", "generator.size=0.5")

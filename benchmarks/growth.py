@@ -10,6 +10,7 @@ of a table take turns; medians and ranges of ratios to the table's first size.
 """
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,13 @@ from typing import Any
 
 import torch
 
-from benchmarks import step_variants
-from benchmarks.report import spread, table
-from pipeline.base.config import load_config
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks import step_variants  # noqa: E402
+from benchmarks.report import spread, table  # noqa: E402
+from pipeline.base.config import load_config  # noqa: E402
+
 DOCUMENT = 100
 WHOLE = 2048
 """Longest document: of 8,192 tokens the probabilities alone would take gigabytes."""

@@ -19,9 +19,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.report import spread
-
 ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+from benchmarks.report import spread  # noqa: E402
+
 VARIANTS = ("usual fp32", "usual bf16", "ours fp32", "ours bf16")
 
 
