@@ -48,7 +48,8 @@ class Engine:
         self.compiled = prepare(self.objective, config, ranks.device)
         self.shapes = {name: tuple(parameter.shape) for name, parameter in self.objective.named_parameters()}
         optimizer = build_optimizer(config.optimizer, self.objective.named_parameters())
-        filled = deepspeed_config(config, ranks.world, sum(map(math.prod, self.shapes.values())))
+        count = sum(map(math.prod, self.shapes.values()))
+        filled = deepspeed_config(config, ranks.world, count, ranks.device.type)
         try:
             self.engine, *_ = deepspeed.initialize(
                 model=self.objective, optimizer=optimizer, config=filled, dist_init_required=False

@@ -37,9 +37,9 @@ def largest_share(batch_size: int, world: int) -> int:
 
 
 def micro_size(config: RunConfig, world: int) -> int:
-    """Most sequences that one forward takes."""
-    share = largest_share(config.train.batch_size, world)
-    return min(config.train.micro_batch_size or share, share)
+    """Most sequences that one forward takes; of auto, which a run replaces at its start, the most it can become."""
+    share, given = largest_share(config.train.batch_size, world), config.train.micro_batch_size
+    return min(given, share) if isinstance(given, int) else share
 
 
 def micro_steps(config: RunConfig, world: int) -> int:
@@ -84,11 +84,12 @@ def check_batch(config: RunConfig, world: int) -> None:
         )
 
 
-def deepspeed_config(config: RunConfig, world: int, parameters: int | None = None) -> dict[str, Any]:
+def deepspeed_config(
+    config: RunConfig, world: int, parameters: int | None = None, device: str | None = None
+) -> dict[str, Any]:
     """DeepSpeed's whole config for `world` ranks. UserError for a contradiction, a bad stage or too small a batch.
 
-    parameters: their number, where it is known: the buffer that gradients are gathered in need not be larger. By
-    DeepSpeed's own default it takes 2 GB, which a CPU's system hands out anew at each step.
+    parameters, device: their number and the kind of device, where they are known: for what the exchange is tuned by.
     """
     check_batch(config, world)
     zero_stage(config)
@@ -122,9 +123,22 @@ def deepspeed_config(config: RunConfig, world: int, parameters: int | None = Non
         "zero_allow_untested_optimizer": True,
     }
     if parameters is not None and zero_stage(config) > 0:
-        bucket = {"reduce_bucket_size": min(parameters, LARGEST_BUCKET)}
-        filled["zero_optimization"] = {**bucket, **given["zero_optimization"]}
+        filled["zero_optimization"] = {**_exchange(config, parameters, device), **given["zero_optimization"]}
     return {"zero_force_ds_cpu_optimizer": False, **given, **filled}
+
+
+def _exchange(config: RunConfig, parameters: int, device: str | None) -> dict[str, Any]:
+    """How gradients are exchanged, where the config leaves it open.
+
+    The buffer need not be larger than they are: DeepSpeed's default takes 2 GB, which a CPU's system hands out anew at
+    each step. A CPU also does without their copies into one buffer as they come, which save a GPU's memory from
+    fragments; with an offloaded optimizer DeepSpeed needs them.
+    """
+    chosen: dict[str, Any] = {"reduce_bucket_size": min(parameters, LARGEST_BUCKET)}
+    offloaded = config.deepspeed["zero_optimization"].get("offload_optimizer")
+    if device == "cpu" and zero_stage(config) < 3 and not offloaded:
+        chosen["contiguous_gradients"] = False
+    return chosen
 
 
 def _owned(config: RunConfig, world: int) -> list[tuple[str, Any, str]]:

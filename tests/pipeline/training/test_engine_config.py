@@ -62,6 +62,24 @@ def test_the_gradients_buffer_is_no_larger_than_they_are(
     assert filled["zero_optimization"]["stage"] == zero["stage"]
 
 
+@pytest.mark.parametrize(
+    ("zero", "device", "expected"),
+    [
+        ({"stage": 1}, "cpu", False),
+        ({"stage": 2}, "cpu", False),
+        ({"stage": 2, "contiguous_gradients": True}, "cpu", True),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, "cpu", None),
+        ({"stage": 3}, "cpu", None),
+        ({"stage": 2}, "cuda", None),
+    ],
+)
+def test_a_cpu_does_not_copy_gradients_together_as_they_come(
+    zero: dict[str, Any], device: str, expected: bool | None
+) -> None:
+    filled = deepspeed_config(config({"zero_optimization": zero}), 2, 1000, device)
+    assert filled["zero_optimization"].get("contiguous_gradients") == expected
+
+
 def test_bf16_is_autocast_over_fp32_parameters() -> None:
     filled = deepspeed_config(config(precision="bf16"), 1)
     assert filled["bf16"] == {"enabled": False}
