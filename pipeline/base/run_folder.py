@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / "init.json"
 
     @property
+    def micro_batch(self) -> Path:
+        """What train.micro_batch_size auto has found, and for which setting."""
+        return self.path / "micro_batch.json"
+
+    @property
     def data(self) -> Path:
         """Folder of the manifest and the shards."""
         return self.kept / "data"

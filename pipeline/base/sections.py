@@ -99,8 +99,8 @@ class TrainConfig(Section):
     """Steps of the whole run; the schedule ends there."""
     batch_size: Positive = 128
     """Global, in sequences: it does not change with the number of ranks, which need not divide it."""
-    micro_batch_size: Positive | None = None
-    """Most sequences that one forward takes; by default a rank's whole share."""
+    micro_batch_size: Positive | Literal["auto"] | None = None
+    """Most sequences that one forward takes; by default a rank's whole share; auto: the most that fit, found once."""
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """bf16: autocast over fp32 parameters; fp16: DeepSpeed's, with loss scaling, where the accelerator can."""
     compile: Literal["auto", "never", "graphs"] = "auto"

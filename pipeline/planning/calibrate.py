@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
-from model.config import SPECIAL_IDS
 from model.dropout import Dropout
 from model.guesses import read_guesses
 from model.layers import LayerNorm
@@ -28,9 +27,10 @@ from pipeline.base.config import RunConfig, load_config
 from pipeline.planning.counts import nets_of
 from pipeline.planning.exchange import measure_exchange
 from pipeline.planning.machine import Machine
-from pipeline.planning.micro import micro_of, one_document_a_row, seen_in
+from pipeline.planning.micro import micro_of, one_document_a_row, random_rows, seen_in
 from pipeline.planning.work import Counts, attention, linear, micro_work, update_work
 from pipeline.training.engine import Engine
+from pipeline.training.engine_config import micro_size
 from pipeline.training.precision import make_objective
 from pipeline.training.ranks import Ranks
 
@@ -170,8 +170,8 @@ def _rest(machine: Machine, precision: str, clock: Callable[[], float]) -> Itera
     """Counts of the kind "rest" of small whole steps, and the seconds that no other kind explains."""
     for chosen in WHOLE:
         config = _config({**chosen, "train.precision": precision}, 96, 6000)
-        rows = config.train.micro_batch_size or 1
-        objective, batch = make_objective(config, 6000), _random(rows, 96, 6000)
+        rows = micro_size(config, 1)
+        objective, batch = make_objective(config, 6000), random_rows(rows, 96, 6000)
         totals = objective.counts(batch)
 
         def step(objective: Any = objective, batch: Batch = batch, totals: Any = totals) -> None:
@@ -188,7 +188,7 @@ def _update(ranks: Ranks, size: tuple[int, int, int], stage: int, clock: Callabl
     width, layers, vocab = size
     values = {"model.hidden_size": width, "model.layers": layers, "train.precision": "fp32"}
     config = _config({**values, "train.micro_batch_size": 1, "deepspeed.zero_optimization.stage": stage}, 16, vocab)
-    engine, batch = Engine(config, vocab, ranks), _random(1, 16, vocab)
+    engine, batch = Engine(config, vocab, ranks), random_rows(1, 16, vocab)
     totals = engine.objective.counts(batch)
 
     def step() -> None:
@@ -218,7 +218,3 @@ def _config(values: dict[str, Any], seq: int, vocab: int) -> RunConfig:
         **values,
     }
     return load_config(None, [f"{key}={value}" for key, value in settings.items()])
-
-
-def _random(rows: int, seq: int, vocab: int) -> Batch:
-    return Batch(torch.randint(len(SPECIAL_IDS), vocab, (rows, seq)), torch.arange(rows))

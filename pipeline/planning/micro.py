@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from model.config import SPECIAL_IDS
+from model.objectives.base import Batch
 from model.paths import by_float32
 from model.tiles import tiles_of
 from pipeline.base.config import RunConfig
@@ -24,6 +26,11 @@ def seen_in(groups: Tensor, window: int | None) -> Seen:
 def one_document_a_row(rows: int, seq: int) -> Tensor:
     """The most that attention can have to do."""
     return torch.zeros(rows, seq, dtype=torch.int64)
+
+
+def random_rows(rows: int, seq: int, vocab_size: int) -> Batch:
+    """Rows of one document each, of any pieces."""
+    return Batch(torch.randint(len(SPECIAL_IDS), vocab_size, (rows, seq)), torch.arange(rows))
 
 
 def micro_of(config: RunConfig, groups: Tensor, by_hand: bool = True) -> Micro:

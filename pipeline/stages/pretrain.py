@@ -15,6 +15,7 @@ from pipeline.base.lease import RENEW_SECONDS, STALE_SECONDS, hold_store
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
+from pipeline.planning.fitting import with_micro_batch
 from pipeline.stream.cache import open_cache
 from pipeline.training.batches import leave_out
 from pipeline.training.checkpoint import TrainState, read_state
@@ -96,6 +97,8 @@ def _pretrain(config: RunConfig, ranks: Ranks) -> None:
     if state.step >= config.train.steps and not owes_evaluation(folder, state, ranks):
         get_logger().info(f"pretrain: {state.step} steps are done already: {checkpoint}")
         return
+    ranks.watch.start("the start: finds the micro-batch")
+    config = with_micro_batch(config, origin.vocab_size, ranks, folder)
     with ranks.together():
         if ranks.rank == 0:
             write_atomic(folder.config, dump_config(config))

@@ -12,7 +12,14 @@ from pipeline.stream.corpora import corpora_of
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import newest_whole, read_state
 from pipeline.training.distributed import launched_world
-from pipeline.training.engine_config import check_zero_block, deepspeed_config, micro_size, micro_steps, zero_stage
+from pipeline.training.engine_config import (
+    check_zero_block,
+    deepspeed_config,
+    largest_share,
+    micro_size,
+    micro_steps,
+    zero_stage,
+)
 from pipeline.training.engine_state import KINDS
 from pipeline.training.initial import initial_objective, is_continued, told
 from pipeline.training.origin import Origin, find_origin, training_stream
@@ -79,7 +86,7 @@ def plan_pretraining(config: RunConfig) -> list[tuple[str, str]]:
         ("ranks", f"{world}, ZeRO stage {stage}, {train.precision}"),
         ("bytes a rank", f"{sum(memory.values()) / GIB:.3f} GiB and activations: {shown}"),
         ("  for saves", f"{bytes_for_saves(parameters, world) / GIB:.3f} GiB of host memory: a copy of the state"),
-        ("batch", f"{train.batch_size} sequences, {micro_steps(config, world)} x {micro_size(config, world)} a rank"),
+        ("batch", f"{train.batch_size} sequences, {_share_told(config, world)} a rank"),
         ("FLOPs a step", f"{flops:.3e}"),
         ("FLOPs in all", f"{flops * train.steps:.3e}"),
         *_epochs_told(config, stream),
@@ -105,6 +112,13 @@ def _epochs_told(config: RunConfig, stream: TokenStream) -> list[tuple[str, str]
         ("an epoch", f"{stream.sequences:,} sequences of {length}, {epoch:,.1f} steps"),
         ("steps", f"{train.steps:,}, {train.steps / epoch:,.2f} epochs"),
     ]
+
+
+def _share_told(config: RunConfig, world: int) -> str:
+    """How a rank's share is cut."""
+    if config.train.micro_batch_size == "auto":
+        return f"{largest_share(config.train.batch_size, world)}, as many at a time as fit,"
+    return f"{micro_steps(config, world)} x {micro_size(config, world)}"
 
 
 def _rates_told(config: RunConfig) -> str:

@@ -45,6 +45,7 @@ ROOMS = {
         "tasks",
         "probing",
         "explaining",
+        "planning",
     },
 }
 

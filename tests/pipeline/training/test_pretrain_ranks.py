@@ -13,8 +13,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.base.config import load_config
+from pipeline.base.errors import EXIT_USER
+from pipeline.base.files import read_json
 from pipeline.base.run_folder import RunFolder
 from pipeline.command import EXIT_PREEMPTED, main
+from pipeline.planning import fitting
 from pipeline.training import evaluation
 from pipeline.training.checkpoint import find_checkpoint, list_checkpoints, read_manifest
 from tests.pipeline.training.pretrain_runs import Workshop, assert_same_end, kill, losses, records, wait
@@ -46,6 +50,22 @@ def reference(shop: Workshop) -> dict[int, float]:
 
 def assert_close(found: dict[int, float], reference: dict[int, float]) -> None:
     assert found == pytest.approx(reference, rel=1e-5)
+
+
+def test_the_micro_batch_is_found_at_the_start_and_kept(
+    shop: Workshop, reference: dict[int, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fitting, "free_memory", lambda: 0)
+    arguments = shop.arguments("auto", *SETTINGS, "train.micro_batch_size=auto")
+    assert main("pretrain", arguments) == EXIT_USER
+    monkeypatch.setattr(fitting, "largest_fit", lambda fits, most: 30)
+    assert main("pretrain", arguments) == 0
+    folder = shop.run_folder("auto")
+    assert_close(losses(folder), reference)
+    monkeypatch.undo()
+    assert main("pretrain", [*arguments, f"train.steps={STEPS + 1}"]) == 0
+    assert read_json(folder.micro_batch)["largest"] == 30
+    assert load_config(folder.config).train.micro_batch_size == 22  # 64 rows in three parts
 
 
 def test_three_ranks_then_two_then_one_train_as_one_does(shop: Workshop, reference: dict[int, float]) -> None:
