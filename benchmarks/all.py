@@ -23,8 +23,8 @@ STEP = "benchmarks/step.py --rounds 2"
 MODERN = "model.body=modernbert model.embedding_size=null data.segments=none"
 COMMANDS = {
     "step-128": f"{STEP} --batch 8",
-    "step-512": f"{STEP} --batch 2 --seq 512 --shape small-512 --only 'usual fp32' 'ours fp32' 'ours bf16'",
-    "step-modern": f"{STEP} --batch 8 --documents 100 --only 'usual fp32' 'ours fp32' 'ours bf16' {MODERN}",
+    "step-512": f"{STEP} --batch 2 --seq 512 --shape small-512",
+    "step-modern": f"{STEP} --batch 8 --documents 100 {MODERN}",
     "growth": "benchmarks/growth.py --rounds 2",
     "curves": "benchmarks/curves.py --steps 150 --dropout 0.0",
     "overhead": "benchmarks/overhead.py --batch 4 --rounds 3",

@@ -6,7 +6,8 @@
 step_variants.py has the two. key=value changes the preset, such as model.body=modernbert. With --documents the text is
 documents of that median length: ours packs them into rows, each apart, theirs has one a row, padded. --parts: where the
 time goes. Times are processor time with one thread (others' work on the machine then counts little), else wall time.
-Memory is the operating system's peak of the process. --device cuda: the table of step_device.py, with its options.
+Memory is the operating system's peak of the process. On a CPU without products of bfloat16 the usual bf16 takes 20
+times as long and is left out unless --only names it. --device cuda: the table of step_device.py, with its options.
 """
 
 import argparse
@@ -88,9 +89,16 @@ class Variant:
         self.process.communicate()
 
 
+def usable() -> list[str]:
+    """The variants that this CPU runs in reasonable time."""
+    from model.paths import multiplies_bfloat16
+
+    return [name for name in VARIANTS if name != "usual bf16" or multiplies_bfloat16()]
+
+
 def compare(chosen: argparse.Namespace) -> None:
     """Runs the variants in turns and prints the tables."""
-    names = [name for name in VARIANTS if chosen.only is None or name in chosen.only]
+    names = [name for name in VARIANTS if name in (chosen.only or usable())]
     variants = {name: Variant(name) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(chosen.rounds + 1):
