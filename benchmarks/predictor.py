@@ -58,15 +58,19 @@ def settings(config: tuple[str | int, ...]) -> list[str]:
     ]
 
 
+def worker(config: tuple[str | int, ...], steps: int) -> list[str]:
+    """A rank's command."""
+    return [sys.executable, str(ROOT / "benchmarks" / "predictor_worker.py"), str(steps), *settings(config)]
+
+
 def measure(config: tuple[str | int, ...], steps: int) -> dict[str, float]:
-    """Bytes above the base and processor seconds a step of the rank that takes most."""
+    """Bytes above the base and processor seconds a step of the rank that takes most; wall seconds a step."""
     world = int(config[7])
-    command = [sys.executable, str(ROOT / "benchmarks" / "predictor_worker.py"), str(steps), *settings(config)]
     shared = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
     shared |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
-            command,
+            worker(config, steps),
             env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -74,6 +78,11 @@ def measure(config: tuple[str | int, ...], steps: int) -> dict[str, float]:
         )
         for rank in range(world)
     ]
+    return finish(config, ranks)
+
+
+def finish(config: tuple[str | int, ...], ranks: list[subprocess.Popen[str]]) -> dict[str, float]:
+    """What the ranks have found once they end. Raises SystemExit where one fails."""
     found: list[dict[str, Any]] = []
     for process in ranks:
         out, _ = process.communicate()

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add = arguments.add_argument
     add("--efficiency", type=float, default=0.4, help="share of the card's peak that is reached (0.4, an assumption)")
     add("--hosts", type=int, default=1, help="how many (1)")
-    add("--ranks", type=int, default=1, help="ranks, or cards, a host (1)")
+    add("--ranks", type=int, default=1, help="ranks, or cards, a host; for --calibrate, how many work at once (1)")
     add("--network", type=float, default=12.5, help="GB/s that a host sends to others (12.5: 100 Gbit/s)")
     add("--latency", type=float, default=20.0, help="microseconds of a message between hosts (20)")
     add("--jitter", type=float, default=0.0, help="deviation of a rank's step time, as a share of it (0)")

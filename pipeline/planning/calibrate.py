@@ -1,13 +1,15 @@
-"""Measures a CPU for the predictor: each kind of operation, forward and backward, at a few shapes; about two minutes.
+"""Measures a CPU for the predictor: each kind of operation, forward and backward, at a few shapes; some minutes.
 
-Rates are a fit without negative ones that weighs all shapes alike. What no kind covers ("rest": sums of gradients,
-masks, Python) and DeepSpeed's update are what small whole steps take beyond it. With one thread times are processor
-time, so that other work on the machine counts little.
+Rates are a fit without negative ones that weighs all shapes alike. Small whole steps then tell by how much each kind is
+slower among the others than alone, and what none of them covers ("rest": sums of gradients, masks, Python); DeepSpeed's
+update is what its steps take beyond bare ones. With one thread times are processor time, so that other work on the
+machine counts little.
 """
 
 import platform
+import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -28,59 +30,96 @@ from pipeline.planning.counts import nets_of
 from pipeline.planning.exchange import measure_exchange
 from pipeline.planning.machine import Machine
 from pipeline.planning.micro import micro_of, one_document_a_row, random_rows, seen_in
+from pipeline.planning.neighbour import neighbours
 from pipeline.planning.work import Counts, attention, linear, micro_work, update_work
 from pipeline.training.engine import Engine
-from pipeline.training.engine_config import micro_size
 from pipeline.training.precision import make_objective
 from pipeline.training.ranks import Ranks
 
-ROUNDS = 4
+ROUNDS, PASSES = 3, 3
+"""Runs of a shape, of which the quickest counts; and passes over all, whose median does: machines have slow moments."""
+PRECISIONS = ("fp32", "bf16")
 LINEAR = (
     (2048, 64, 192),
     (2048, 192, 192),
     (1024, 320, 960),
     (2048, 320, 1280),
     (512, 640, 1920),
+    (1024, 896, 2560),
     (160, 192, 6000),
     (160, 320, 24000),
+    (160, 896, 40000),
 )
 ATTENTION = ((16, 96, 2, 48), (16, 96, 6, 48), (4, 192, 4, 80), (2, 400, 4, 64), (48, 48, 2, 64))
 """Rows, length, heads, size of a head."""
 ELEMENTS = ((512, 192), (1024, 320), (2048, 960))
-LOOKUP = ((1024, 192, 2000), (2048, 192, 20000), (1024, 640, 12000))
+LOOKUP = ((1024, 192, 2000), (2048, 192, 20000), (1024, 640, 12000), (1024, 896, 40000))
 SCORES = ((64, 6000), (160, 24000), (320, 12000))
 WHOLE = (
-    {"model.body": "electra", "model.hidden_size": 192, "model.layers": 3, "train.micro_batch_size": 8},
-    {"model.body": "electra", "model.hidden_size": 320, "model.layers": 4, "train.micro_batch_size": 16},
-    {"model.body": "modernbert", "model.hidden_size": 192, "model.layers": 4, "train.micro_batch_size": 16},
-    {"model.body": "modernbert", "model.hidden_size": 320, "model.layers": 6, "train.micro_batch_size": 4},
+    ("electra", 192, 3, 8, 96),
+    ("electra", 320, 4, 16, 96),
+    ("electra", 448, 4, 8, 256),
+    ("modernbert", 192, 4, 16, 96),
+    ("modernbert", 320, 6, 4, 96),
+    ("modernbert", 320, 4, 4, 384),
 )
-"""Small whole steps, of rows of 96."""
+"""Body, width, layers, rows and length of small whole steps."""
 STATE = ((64, 2, 20_000), (192, 6, 20_000), (192, 2, 60_000))
 """Width, layers and vocabulary of models whose update is measured."""
 
 
-def calibrate(ranks: Ranks, say: Callable[[str], None]) -> Machine:
-    """Rates of this machine for one rank's threads, fp32 and bf16. say: told what is being measured."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+Sample = tuple[Counts, float]
+"""Counts and seconds."""
+
+
+def calibrate(ranks: Ranks, say: Callable[[str], None], together: int = 1) -> Machine:
+    """Rates of this machine for one rank's threads, fp32 and bf16, while `together` ranks work in all.
+
+    say: told what is being measured.
+    """
+    threads = torch.get_num_threads()
+    clock = time.process_time if threads == 1 else time.perf_counter
     rates: dict[str, tuple[float, ...]] = {}
-    for precision in ("fp32", "bf16"):
-        say(f"the kinds of operations, {precision}")
-        for kind, samples in _kinds(precision, clock):
-            rates[f"{kind} {precision}"] = fit(samples)
+
+    def passes(what: str, measured: Callable[[], dict[str, list[Sample]]]) -> dict[str, list[Sample]]:
+        """By name the samples of some passes, each with the median of its seconds."""
+        found = []
+        with neighbours(together - 1, threads):
+            for number in range(PASSES):
+                say(f"{what}, pass {number + 1} of {PASSES}")
+                found.append(measured())
+        return {name: [_middle(one) for one in zip(*(each[name] for each in found), strict=True)] for name in found[0]}
+
+    for key, samples in passes("kinds of operations", lambda: dict(_all_kinds(clock))).items():
+        rates[key] = fit(samples)
     say("the exchange between two ranks")
     link, host = measure_exchange()
-    machine = Machine(f"{platform.machine()}, {torch.get_num_threads()} thread(s) a rank", rates, link, host)
-    for precision in ("fp32", "bf16"):
-        say(f"small whole steps, {precision}")
-        rates[f"rest {precision}"] = fit(list(_rest(machine, precision, clock)))
-    for stage in range(3):
-        say(f"DeepSpeed's update, ZeRO stage {stage}")
-        rates[f"update {stage}"] = fit([_update(ranks, size, stage, clock) for size in STATE])
-    return replace(machine, rates=rates, versions={"torch": torch.__version__, "python": platform.python_version()})
+    name = f"{platform.machine()}, {together} rank(s) of {threads} thread(s)"
+    machine = Machine(name, rates, link, host, {"torch": torch.__version__, "python": platform.python_version()})
+    steps = passes("small whole steps", lambda: {p: list(_whole(machine, p, clock)) for p in PRECISIONS})
+    updates = passes("DeepSpeed's update", lambda: {f"update {n}": _updates(ranks, n, clock) for n in range(3)})
+    for precision, samples in steps.items():
+        slower, *rest = fit(samples)
+        rates |= {key: tuple(slower * rate for rate in rates[key]) for key in rates if key.endswith(precision)}
+        rates[f"rest {precision}"] = tuple(rest)
+    return replace(machine, rates=rates | {key: fit(samples) for key, samples in updates.items()})
 
 
-def fit(samples: list[tuple[Counts, float]]) -> tuple[float, ...]:
+def _middle(samples: Sequence[Sample]) -> Sample:
+    return samples[0][0], statistics.median(seconds for _, seconds in samples)
+
+
+def _updates(ranks: Ranks, stage: int, clock: Callable[[], float]) -> list[Sample]:
+    return [_update(ranks, size, stage, clock) for size in STATE]
+
+
+def _all_kinds(clock: Callable[[], float]) -> Iterable[tuple[str, list[Sample]]]:
+    for precision in PRECISIONS:
+        for kind, samples in _kinds(precision, clock):
+            yield f"{kind} {precision}", samples
+
+
+def fit(samples: list[Sample]) -> tuple[float, ...]:
     """Rates, none below 0, that bring the sum of the counts near the seconds; errors count in proportion."""
     wanted = [max(seconds, 1e-9) for _, seconds in samples]
     rows = np.array([np.array(counts) / seconds for (counts, _), seconds in zip(samples, wanted, strict=True)])
@@ -123,14 +162,14 @@ def _both_ways(forward: Callable[[Tensor], Tensor], x: Tensor, precision: str) -
     return work
 
 
-def _kinds(precision: str, clock: Callable[[], float]) -> Iterable[tuple[str, list[tuple[Counts, float]]]]:
+def _kinds(precision: str, clock: Callable[[], float]) -> Iterable[tuple[str, list[Sample]]]:
     """Each kind's samples: counts and seconds."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
     def time_of(forward: Callable[[Tensor], Tensor], x: Tensor) -> float:
         return _seconds(_both_ways(forward, x, precision), clock)
 
-    found: list[tuple[Counts, float]] = []
+    found: list[Sample] = []
     for rows, inside, outside in LINEAR:
         layer = Linear(inside, outside)
         found.append((linear(rows, inside, outside), time_of(layer, torch.randn(rows, inside))))
@@ -166,24 +205,24 @@ def _kinds(precision: str, clock: Callable[[], float]) -> Iterable[tuple[str, li
     yield "scores", found
 
 
-def _rest(machine: Machine, precision: str, clock: Callable[[], float]) -> Iterable[tuple[Counts, float]]:
-    """Counts of the kind "rest" of small whole steps, and the seconds that no other kind explains."""
-    for chosen in WHOLE:
-        config = _config({**chosen, "train.precision": precision}, 96, 6000)
-        rows = micro_size(config, 1)
-        objective, batch = make_objective(config, 6000), random_rows(rows, 96, 6000)
+def _whole(machine: Machine, precision: str, clock: Callable[[], float]) -> Iterable[Sample]:
+    """Of small whole steps what the kinds, measured alone, foretell, and the counts of "rest"; and their seconds."""
+    for body, width, layers, rows, seq in WHOLE:
+        values = {"model.body": body, "model.hidden_size": width, "model.layers": layers, "train.precision": precision}
+        config = _config({**values, "train.micro_batch_size": rows}, seq, 6000)
+        objective, batch = make_objective(config, 6000), random_rows(rows, seq, 6000)
         totals = objective.counts(batch)
 
         def step(objective: Any = objective, batch: Batch = batch, totals: Any = totals) -> None:
             objective.zero_grad()
             objective(batch, totals)[0].backward()
 
-        work = micro_work(nets_of("electra", config.model, 6000), micro_of(config, one_document_a_row(rows, 96)))
-        counts = tuple(work.pop("rest"))
-        yield counts, max(_seconds(step, clock) - machine.seconds(work, precision), 1e-6)
+        work = micro_work(nets_of("electra", config.model, 6000), micro_of(config, one_document_a_row(rows, seq)))
+        rest = work.pop("rest")
+        yield (machine.seconds(work, precision), *rest), _seconds(step, clock)
 
 
-def _update(ranks: Ranks, size: tuple[int, int, int], stage: int, clock: Callable[[], float]) -> tuple[Counts, float]:
+def _update(ranks: Ranks, size: tuple[int, int, int], stage: int, clock: Callable[[], float]) -> Sample:
     """Counts of the kind "update", and the seconds that a step takes beyond a bare forward and backward."""
     width, layers, vocab = size
     values = {"model.hidden_size": width, "model.layers": layers, "train.precision": "fp32"}

@@ -77,13 +77,14 @@ def step_of(
     """A step. compute: forward and backward of all micro-batches; gradient_bytes: of all parameters; buckets: how many
     collectives the gradients are cut into; overlap: they run beside the backward pass (DeepSpeed's overlap_comm).
 
-    Stages 0, 1 and 2 move the gradients once there and once back (as gradients or as new weights); stage 3 gathers the
-    weights in forward and in backward. Weights that are gathered after the update hide behind nothing.
+    Stage 0 sums the gradients on all ranks: there once and back once. So do stages 1 and 2 as DeepSpeed 0.19 has them
+    (use_multi_rank_bucket_allreduce), and gather the weights after the update, which hides behind nothing. Stage 3
+    brings each sum to its owner alone, and gathers the weights in forward and in backward.
     """
-    reduce, gather = (half_exchange(gradient_bytes, cluster, buckets) for _ in range(2))
-    if stage == 3:
-        gather *= 2
-    hidden = min(reduce + (gather if stage == 3 else 0.0), compute * 2 / 3) if overlap and stage >= 1 else 0.0
-    exposed = reduce + gather - hidden
+    half = half_exchange(gradient_bytes, cluster, buckets)
+    exchange = (2 if stage == 0 else 3) * half
+    before_update = exchange if stage == 3 else 2 * half
+    hidden = min(before_update, compute * 2 / 3) if overlap and stage >= 1 else 0.0
+    exposed = exchange - hidden
     waiting = compute * cluster.jitter * math.sqrt(2 * math.log(cluster.world)) if cluster.world > 1 else 0.0
-    return Step(compute, update, reduce + gather, exposed, waiting)
+    return Step(compute, update, exchange, exposed, waiting)

@@ -22,7 +22,7 @@ from pipeline.planning.counts import (
 )
 from pipeline.training.plan import bytes_a_rank, bytes_for_saves
 
-HEAP, LEFT = 1.2, 2.6
+HEAP, LEFT = 1.25, 2.6
 """What glibc's heap takes on a CPU: bytes for each byte of activations and gradients that lives at once; and what start
 and update leave free but unused, in units of the fp32 weights. Freed aligned pieces do not fit the next of their size.
 Fitted to eight configs (docs/planning.md)."""

@@ -23,7 +23,7 @@ def calibrated(arguments: argparse.Namespace) -> Iterator[str]:
     from pipeline.training.distributed import start_ranks
 
     told: list[str] = []
-    machine = calibrate(start_ranks(arguments.threads), told.append)
+    machine = calibrate(start_ranks(arguments.threads), told.append, arguments.ranks)
     write_machine(arguments.calibrate, machine)
     yield f"{arguments.calibrate}: {machine.name}"
     for key, rates in sorted(machine.rates.items()):

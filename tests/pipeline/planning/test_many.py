@@ -44,9 +44,10 @@ def test_efficiency_falls_with_hosts_and_rises_with_overlap(stage: int) -> None:
     assert efficiency(8, True) == efficiency(8, False) if stage == 0 else efficiency(8, True) > efficiency(8, False)
 
 
-def test_stage_3_moves_half_as_much_again() -> None:
-    two, three = (step_of(1.0, 0.0, GRADIENTS, stage, cluster(4), False).exchange for stage in (2, 3))
-    assert three == pytest.approx(1.5 * two)
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_sharded_state_moves_half_as_much_again(stage: int) -> None:
+    none, sharded = (step_of(1.0, 0.0, GRADIENTS, one, cluster(4), False).exchange for one in (0, stage))
+    assert sharded == pytest.approx(1.5 * none)
 
 
 def test_a_slower_network_costs() -> None:

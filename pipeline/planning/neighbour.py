@@ -1,0 +1,56 @@
+"""Neighbours of a rank while a machine is calibrated: processes that train a small model until they are ended.
+
+Ranks of one host share its caches and its memory's bandwidth: alone, a rank is quicker than it will be.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def neighbours(count: int, threads: int) -> Iterator[None]:
+    """Within, so many others work on as many threads each."""
+    command = [sys.executable, "-m", "pipeline.planning.neighbour", str(threads)]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        for _ in range(count):
+            started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE))
+        for process in started:
+            assert process.stdout is not None
+            process.stdout.readline()  # it works now
+        yield
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def main() -> None:
+    """Works as long as the process that started it."""
+    import torch
+
+    from pipeline.base.config import load_config
+    from pipeline.planning.micro import random_rows
+    from pipeline.training.memory import keep_freed_memory
+    from pipeline.training.precision import make_objective
+
+    parent = os.getppid()
+    torch.set_num_threads(int(sys.argv[1]))
+    keep_freed_memory()
+    config = load_config(None, ["train.precision=fp32", "model.layers=4", "model.generator.size=0.25"])
+    objective, batch = make_objective(config, 8000), random_rows(8, 128, 8000)
+    totals = objective.counts(batch)
+    print("ready", flush=True)
+    while os.getppid() == parent:
+        objective.zero_grad()
+        objective(batch, totals)[0].backward()
+
+
+if __name__ == "__main__":
+    main()
