@@ -28,6 +28,7 @@ COMMANDS = {
     "growth": "benchmarks/growth.py --rounds 2",
     "curves": "benchmarks/curves.py --steps 150 --dropout 0.0",
     "overhead": "benchmarks/overhead.py --batch 4 --rounds 3",
+    "start": "benchmarks/start.py --presets small --rounds 2",
     "loader": "benchmarks/loader.py --batch 32 --seconds 2 --many 5000",
     "preprocess": "benchmarks/preprocess.py --size 8 --rounds 1 --workers 1",
 }
