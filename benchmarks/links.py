@@ -16,10 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from benchmarks.predictor import finish, settings, worker  # noqa: E402
+from benchmarks.predictor import finish, foretell, worker  # noqa: E402
 from benchmarks.report import table  # noqa: E402
-from pipeline.base.config import load_config  # noqa: E402
-from pipeline.planning.estimate import estimate  # noqa: E402
 from pipeline.planning.machine import Link, read_machine  # noqa: E402
 from pipeline.planning.many import Cluster  # noqa: E402
 from tests.cluster.namespaces import NamespaceHost, make_hosts, why_not  # noqa: E402
@@ -71,9 +69,7 @@ def main() -> None:
             for stage in chosen.stages:
                 config = (*CONFIG, stage, 2, "fp32")
                 between = Link(LATENCY, megabits * 1e6 / 8)
-                found = estimate(
-                    load_config(None, settings(config)), int(config[3]), machine, Cluster(2, 1, machine.link, between)
-                )
+                found = foretell(config, machine, Cluster(2, 1, machine.link, between))
                 measured = measure(config, hosts, chosen.steps)
                 exchange, foretold = measured["wall"] - measured["seconds"], found.step.exposed
                 figures = (exchange, foretold, measured["wall"], found.step.compute + found.step.update + foretold)

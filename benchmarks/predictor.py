@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
 from pipeline.base.config import load_config  # noqa: E402
-from pipeline.planning.estimate import estimate  # noqa: E402
+from pipeline.planning.estimate import Estimate, estimate  # noqa: E402
 from pipeline.planning.machine import Machine, read_machine  # noqa: E402
 from pipeline.planning.many import Cluster  # noqa: E402
 from pipeline.training.distributed import free_port  # noqa: E402
@@ -96,12 +96,10 @@ def finish(config: tuple[str | int, ...], ranks: list[subprocess.Popen[str]]) ->
     }
 
 
-def foretell(config: tuple[str | int, ...], machine: Machine) -> dict[str, float]:
-    """The same two figures by the predictor."""
-    run = load_config(None, settings(config))
-    cluster = Cluster(1, int(config[7]), machine.link, machine.link)
-    found = estimate(run, int(config[3]), machine, cluster)
-    return {"bytes": found.memory.total, "seconds": found.processor}
+def foretell(config: tuple[str | int, ...], machine: Machine, cluster: Cluster | None = None) -> Estimate:
+    """The predictor's word; by default all ranks are on this machine."""
+    cluster = cluster or Cluster(1, int(config[7]), machine.link, machine.link)
+    return estimate(load_config(None, settings(config)), int(config[3]), machine, cluster)
 
 
 def main() -> None:
@@ -119,8 +117,9 @@ def main() -> None:
             row(config, foretell(config, machine), measure(config, chosen.steps))
 
 
-def row(config: tuple[str | int, ...], foretold: dict[str, float], measured: dict[str, float]) -> None:
+def row(config: tuple[str | int, ...], found: Estimate, measured: dict[str, float]) -> None:
     """One line of it."""
+    foretold = {"bytes": found.memory.total, "seconds": found.processor}
     cells = list(map(str, config))
     for name, factor in (("bytes", 1e-6), ("seconds", 1e3)):
         cells += [f"{measured[name] * factor:.0f}", f"{foretold[name] * factor:.0f}"]

@@ -1,26 +1,43 @@
-"""Memory of this host that a process may still take: what the system has free, within the limit of a container."""
+"""Memory of this host that a process may still take: what the system has free, within the limits of its containers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
-LIMITS = (
-    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
-)
-"""Limit, use, statistics and the part of the use that can be taken back, of cgroups version 2 and 1."""
+V2 = ("memory.max", "memory.current", "memory.stat", "inactive_file")
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_inactive_file")
+"""Of a cgroup of version 2 and 1: limit, use, statistics, and the part of the use that can be taken back."""
 
 
-def free_memory(system: Path = Path("/proc/meminfo"), cgroups: Path = CGROUPS) -> int | None:
-    """Bytes; None where the system does not tell (not Linux)."""
-    free = _field(system, "MemAvailable:")
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Bytes; None where the system does not tell (not Linux). root: below which proc and sys lie."""
+    free = _field(root / "proc" / "meminfo", "MemAvailable:")
     if free is None:
         return None
     left = [1024 * free]
-    for limit, used, statistics, again in LIMITS:
-        most, now = _number(cgroups / limit), _number(cgroups / used)
+    for folder, (limit, used, statistics, again) in _groups(root):
+        most, now = _number(folder / limit), _number(folder / used)
         if most is not None and now is not None:
-            left.append(max(0, most - now + (_field(cgroups / statistics, again) or 0)))
+            left.append(max(0, most - now + (_field(folder / statistics, again) or 0)))
     return min(left)
+
+
+def _groups(root: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """The groups that this process is in, and those above them; as a container sees it, its own is at the top."""
+    base = root / "sys" / "fs" / "cgroup"
+    try:
+        lines = (root / "proc" / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top, files = (base / "memory", V1) if controllers else (base, V2)
+        folder = top / path.lstrip("/")
+        for one in (folder, *folder.parents):
+            yield one, files
+            if one == top:
+                break
 
 
 def _number(path: Path) -> int | None:

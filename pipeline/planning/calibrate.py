@@ -100,6 +100,7 @@ def calibrate(ranks: Ranks, say: Callable[[str], None], together: int = 1) -> Ma
     updates = passes("DeepSpeed's update", lambda: {f"update {n}": _updates(ranks, n, clock) for n in range(3)})
     for precision, samples in steps.items():
         slower, *rest = fit(samples)
+        slower = slower or 1.0
         rates |= {key: tuple(slower * rate for rate in rates[key]) for key in rates if key.endswith(precision)}
         rates[f"rest {precision}"] = tuple(rest)
     return replace(machine, rates=rates | {key: fit(samples) for key, samples in updates.items()})

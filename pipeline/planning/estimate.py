@@ -6,7 +6,6 @@ has how near it comes on a CPU.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
@@ -16,10 +15,10 @@ from pipeline.planning.cards import Card
 from pipeline.planning.counts import FLOAT, Micro, Net, nets_of, parameters
 from pipeline.planning.machine import Machine
 from pipeline.planning.many import Cluster, Step, step_of
-from pipeline.planning.memory import Memory, Sharding, memory_of
+from pipeline.planning.memory import Memory, memory_of, sharding_of
 from pipeline.planning.micro import micro_of, one_document_a_row
 from pipeline.planning.work import micro_work, update_work
-from pipeline.training.engine_config import LARGEST_BUCKET, micro_size, micro_steps, zero_stage
+from pipeline.training.engine_config import micro_size, micro_steps, zero_stage
 
 UPDATE_BYTES = 28
 """What an update of a parameter reads and writes: weight, gradient and both moments read, three of them written."""
@@ -72,9 +71,8 @@ def estimate(
     groups = one_document_a_row(rows, config.data.sequence_length) if groups is None else groups
     by_hand = isinstance(on, Machine)
     nets, micro = nets_of(config.objective.name, config.model, vocab_size), micro_of(config, groups, by_hand)
-    zero: dict[str, Any] = config.deepspeed.get("zero_optimization", {})
     count, own = parameters(nets), 1 / world if stage >= 1 else 1.0
-    bucket = int(zero.get("reduce_bucket_size", min(count, LARGEST_BUCKET)))
+    sharding = sharding_of(config, world, count, steps)
     bytes_all = FLOAT * float(count)
     if isinstance(on, Machine):
         compute = steps * on.seconds(micro_work(nets, micro), config.train.precision)
@@ -85,15 +83,14 @@ def estimate(
         compute = again * steps * flops_of(nets, micro) / (on.card.peak(config.train.precision) * on.efficiency)
         update = UPDATE_BYTES * count * own / on.card.bandwidth
         host = 0.0
-    overlap = bool(zero.get("overlap_comm", stage == 3))
-    step = step_of(compute, update, bytes_all, stage, cluster, overlap, max(1, -(-count // bucket)))
+    step = step_of(compute, update, bytes_all, stage, cluster, sharding.overlap, max(1, -(-count // sharding.bucket)))
     return Estimate(
         stage=stage,
         micro_batch=rows,
         micro_steps=steps,
         parameters=count,
         flops=flops_of(nets, replace(micro, rows=1, masked=micro.masked // rows)) * config.train.batch_size,
-        memory=memory_of(nets, micro, Sharding(stage, world, config.train.precision, bucket)),
+        memory=memory_of(nets, micro, sharding),
         step=step,
         processor=compute + update + host,
         tokens=config.train.batch_size * config.data.sequence_length,

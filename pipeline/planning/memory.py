@@ -5,7 +5,10 @@ what the allocator cannot use again is two fitted figures; docs/planning.md has 
 """
 
 from dataclasses import dataclass, fields
+from typing import Any
 
+from pipeline.base.config import RunConfig
+from pipeline.base.errors import UserError
 from pipeline.planning.counts import (
     FLOAT,
     Micro,
@@ -20,6 +23,7 @@ from pipeline.planning.counts import (
     parameters,
     weight_copies,
 )
+from pipeline.training.engine_config import LARGEST_BUCKET, zero_stage
 from pipeline.training.plan import bytes_a_rank, bytes_for_saves
 
 HEAP, LEFT = 1.25, 2.6
@@ -36,7 +40,25 @@ class Sharding:
     world: int
     precision: str
     bucket: int
-    """deepspeed.zero_optimization.reduce_bucket_size, in elements."""
+    """Elements that gradients are exchanged in."""
+    micro_steps: int = 1
+    """Forwards of an update: with more than one, gradients are held while activations come and go."""
+    overlap: bool = False
+    """Whether they are exchanged beside the backward pass: an accelerator then has two buffers for it."""
+
+
+def sharding_of(config: RunConfig, world: int, count: int, micro_steps: int = 1) -> Sharding:
+    """Of a config. count: parameters. UserError for a bucket that is no number."""
+    zero: dict[str, Any] = config.deepspeed.get("zero_optimization", {})
+    given = zero.get("reduce_bucket_size", min(count, LARGEST_BUCKET))
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise UserError(f"deepspeed.zero_optimization.reduce_bucket_size is {given!r}; it must be a number.")
+    return Sharding(zero_stage(config), world, config.train.precision, int(given), micro_steps, overlaps(config))
+
+
+def overlaps(config: RunConfig) -> bool:
+    """deepspeed.zero_optimization.overlap_comm, which DeepSpeed sets at stage 3."""
+    return bool(config.deepspeed.get("zero_optimization", {}).get("overlap_comm", zero_stage(config) == 3))
 
 
 @dataclass(frozen=True)
@@ -70,7 +92,8 @@ def memory_of(nets: list[Net], micro: Micro, sharding: Sharding) -> Memory:
     state = bytes_a_rank(count, stage, world, sharding.precision)
     own = 1 / world if stage >= 1 else 1.0
     moments = 8 * count * own
-    moment, heap = _most(nets, micro), HEAP if micro.by_hand else 1.0
+    held = FLOAT * count * (own if stage >= 2 else 1.0) if sharding.micro_steps > 1 else 0.0
+    moment, heap = _most(nets, micro, held, added=stage >= 2), HEAP if micro.by_hand else 1.0
     gradients, activations, buffers = heap * moment.gradients, heap * moment.activations, 0.0
     whole = FLOAT * float(count)
     if stage == 0:
@@ -78,8 +101,9 @@ def memory_of(nets: list[Net], micro: Micro, sharding: Sharding) -> Memory:
         if gradients + activations < after:
             gradients, activations, buffers = whole, 0.0, whole
     else:
-        # The bucket is memory of its own: touched as far as it is filled on a CPU, taken whole on an accelerator.
-        buffers = FLOAT * float(min(count, sharding.bucket) if micro.by_hand else sharding.bucket)
+        # The bucket is memory of its own: as large as what is in it on a CPU, taken whole on an accelerator.
+        taken = min(count, sharding.bucket) if micro.by_hand else sharding.bucket * (1 + sharding.overlap)
+        buffers = FLOAT * float(taken)
         after = whole * (1 + 2 * own)  # gradients, this rank's part cut out and made flat
         if gradients + activations < after:
             gradients, activations = after, 0.0
@@ -102,8 +126,12 @@ class _Moment:
     activations: float
 
 
-def _most(nets: list[Net], micro: Micro) -> _Moment:
-    """When gradients and activations together are most, from the end of the forward pass on."""
+def _most(nets: list[Net], micro: Micro, before: float, added: bool) -> _Moment:
+    """When gradients and activations together are most, from the end of the forward pass on.
+
+    before: bytes of gradients held from earlier micro-steps; added: new ones stay beside them until they are summed
+    over the ranks (ZeRO 2 and 3), instead of being added at once.
+    """
     saved = sum(embeddings_saved(net, micro) + sum(layers_saved(net, micro)) + head_saved(net, micro) for net in nets)
     copies = sum(weight_copies(net, micro) for net in nets)
     scores = sum(micro.compute * micro.masked * net.sizes.vocab_size for net in nets if net.language)
@@ -125,6 +153,9 @@ def _most(nets: list[Net], micro: Micro) -> _Moment:
         held -= embeddings_saved(net, micro)
         if net is nets[-1]:
             gradients += table
+    moments = [
+        _Moment(one.gradients + before if added else max(one.gradients, before), one.activations) for one in moments
+    ]
     return max(moments, key=lambda one: one.gradients + one.activations)
 
 

@@ -10,21 +10,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.base.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
+COMMAND = ("-m", "pipeline.planning.neighbour")
 
 
 @contextmanager
-def neighbours(count: int, threads: int) -> Iterator[None]:
-    """Within, so many others work on as many threads each."""
-    command = [sys.executable, "-m", "pipeline.planning.neighbour", str(threads)]
+def neighbours(count: int, threads: int) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Within, so many others work on as many threads each. UserError where one ends before."""
+    command = [sys.executable, *COMMAND, str(threads)]
     started: list[subprocess.Popen[bytes]] = []
     try:
         for _ in range(count):
             started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE))
         for process in started:
             assert process.stdout is not None
-            process.stdout.readline()  # it works now
-        yield
+            process.stdout.readline()  # it works now, or has ended
+        yield started
+        if any(process.poll() is not None for process in started):
+            raise UserError("a process that worked beside the calibration has ended: its message is above.")
     finally:
         for process in started:
             process.kill()

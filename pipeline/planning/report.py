@@ -1,15 +1,17 @@
 """The lines that pipeline/plan.py prints, from its arguments."""
 
 import argparse
+import sys
 from collections.abc import Iterator
 
 from pipeline.base.config import RunConfig, load_config
 from pipeline.base.errors import UserError
 from pipeline.planning.cards import card_of
 from pipeline.planning.estimate import CardUse, Estimate, choices, estimate
+from pipeline.planning.fitting import largest_fit, reckoned_fit
 from pipeline.planning.machine import Link, Machine, read_machine, write_machine
 from pipeline.planning.many import Cluster
-from pipeline.training.engine_config import check_batch
+from pipeline.training.engine_config import check_batch, largest_share
 
 GB = 1e9
 INSIDE_LATENCY = 5e-6
@@ -22,8 +24,9 @@ def calibrated(arguments: argparse.Namespace) -> Iterator[str]:
     from pipeline.planning.calibrate import calibrate
     from pipeline.training.distributed import start_ranks
 
-    told: list[str] = []
-    machine = calibrate(start_ranks(arguments.threads), told.append, arguments.ranks)
+    _check(arguments)
+    say = lambda what: print(f"plan: measures {what}", file=sys.stderr, flush=True)  # noqa: E731
+    machine = calibrate(start_ranks(arguments.threads), say, arguments.ranks)
     write_machine(arguments.calibrate, machine)
     yield f"{arguments.calibrate}: {machine.name}"
     for key, rates in sorted(machine.rates.items()):
@@ -46,6 +49,10 @@ def planned(arguments: argparse.Namespace) -> Iterator[str]:
     cluster = Cluster(arguments.hosts, arguments.ranks, inside, between, arguments.jitter)
     check_batch(config, cluster.world)
     vocab = config.tokenizer.vocab_size
+    if config.train.micro_batch_size == "auto" and memory:
+        fits = reckoned_fit(config, vocab, cluster.world, memory * GB, isinstance(on, Machine))
+        most = largest_fit(fits, largest_share(config.train.batch_size, cluster.world))
+        config = config.model_copy(update={"train": config.train.model_copy(update={"micro_batch_size": most or 1})})
     found = estimate(config, vocab, on, cluster)
     yield from _lines(config, found, cluster, arguments)
     if memory:
@@ -95,7 +102,7 @@ def _best(config: RunConfig, fitting: list[Estimate], memory: float) -> Iterator
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for name in ("hosts", "ranks", "network", "latency", "efficiency", "memory", "tokens", "price"):
+    for name in ("hosts", "ranks", "network", "latency", "efficiency", "memory", "tokens", "price", "threads"):
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise UserError(f"--{name} is {value}: it must be above 0.")

@@ -15,7 +15,7 @@ from pipeline.base.lease import RENEW_SECONDS, STALE_SECONDS, hold_store
 from pipeline.base.log import get_logger, setup_logging
 from pipeline.base.run_folder import RunFolder
 from pipeline.base.tracking import start_run
-from pipeline.planning.fitting import with_micro_batch
+from pipeline.planning.fitting import check_micro_batch, with_micro_batch
 from pipeline.stream.cache import open_cache
 from pipeline.training.batches import leave_out
 from pipeline.training.checkpoint import TrainState, read_state
@@ -46,6 +46,7 @@ LAST_RELEASE_SECONDS = 1.0
 
 def plan(config: RunConfig) -> list[tuple[str, str]]:
     """The lines of --dry-run."""
+    check_micro_batch(config)
     return plan_pretraining(resolve_init(config))
 
 
@@ -53,6 +54,7 @@ def run(config: RunConfig) -> None:
     """Trains to train.steps, from the newest checkpoint if there is one. Raises UserError, or Preempted once saved."""
     config = resolve_init(config)
     deepspeed_config(config, launched_world())
+    check_micro_batch(config)
     if os.environ.get("RANK", "0") == "0":
         find_origin(config)  # the likeliest mistakes, told before DeepSpeed's import
     with watchdog_of(config).watching() as watch, ExitStack() as stack:

@@ -109,6 +109,12 @@ def deepspeed_config(
             "deepspeed.zero_optimization.compute_grad_norm false leaves no norm to clip by (optimizer.clip "
             f"{config.optimizer.clip}) and no check that gradients are finite. Delete the key."
         )
+    for key in ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps"):
+        if config.train.micro_batch_size == "auto" and given.get(key) not in (None, "auto"):
+            raise UserError(
+                f"deepspeed.{key} {given[key]!r} does not go with train.micro_batch_size auto, which finds it. "
+                f"Delete deepspeed.{key}, or set train.micro_batch_size to a number."
+            )
     for key, value, origin in _owned(config, world):
         _check_agreement(key, given.get(key), value, origin)
     micro, steps = micro_size(config, world), micro_steps(config, world)
@@ -147,11 +153,7 @@ def _owned(config: RunConfig, world: int) -> list[tuple[str, Any, str]]:
     precision = f"train.precision {train.precision}"
     return [
         ("train_batch_size", train.batch_size, f"train.batch_size {train.batch_size}"),
-        (
-            "train_micro_batch_size_per_gpu",
-            micro_size(config, world),
-            f"train.micro_batch_size {train.micro_batch_size}",
-        ),
+        ("train_micro_batch_size_per_gpu", micro_size(config, world), micro),
         (
             "gradient_accumulation_steps",
             micro_steps(config, world),

@@ -71,6 +71,7 @@ def test_the_micro_batch_is_found_at_the_start_and_kept(
 def test_three_ranks_then_two_then_one_train_as_one_does(shop: Workshop, reference: dict[int, float]) -> None:
     """64 rows are 22, 21 and 21: in micro-batches of 7 two ranks have an empty one. Dropout 0, fp32, all stages."""
     stages = [shop.arguments(f"three-{stage}", *SETTINGS, stage=stage) for stage in range(4)]
+    stages.append(shop.arguments("three-auto", *SETTINGS, "train.micro_batch_size=auto", stage=2))
     fewer = [shop.arguments("fewer", *SETTINGS, stage=stage) for stage in (3, 1, 0)]
     with shop.ranks(3, *stages, fewer[0]) as processes:
         shop.wait_for_step("fewer", 3)
@@ -83,7 +84,8 @@ def test_three_ranks_then_two_then_one_train_as_one_does(shop: Workshop, referen
         shop.wait_for_step("fewer", stopped_at + 1)
         kill(processes)
     assert main("pretrain", fewer[2]) == 0
-    for name in ("fewer", *(f"three-{stage}" for stage in range(4))):
+    assert load_config(shop.run_folder("three-auto").config).train.micro_batch_size == 22
+    for name in ("fewer", "three-auto", *(f"three-{stage}" for stage in range(4))):
         folder = shop.run_folder(name)
         assert_close(losses(folder), reference)
         norms = [losses(shop.run_folder(run), name="train/grad_norm") for run in ("one", name)]
