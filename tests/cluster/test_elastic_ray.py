@@ -29,7 +29,7 @@ from tests.cluster.test_multihost import SETTINGS
 from tests.datasets import make_dataset
 from tests.pipeline.test_preprocess_cluster import HOST, free_ports, started, wait_for
 
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 300.0
 OWN = ["train.steps=1000000", "train.save_every=10", "train.batch_size=9", "train.peer_timeout=5"]
 # Hosts that come are looked for more often than in earnest.
 SOONER = (
