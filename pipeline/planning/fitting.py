@@ -101,9 +101,11 @@ def reckoned_fit(config: RunConfig, vocab_size: int, world: int, memory: float, 
 def _found(config: RunConfig, vocab_size: int, ranks: Ranks, share: int) -> int:
     """This rank's number. UserError where nothing fits."""
     free = _free(ranks)
-    on_card = ranks.device.type == "cuda"
-    fits = tried_fit if on_card else reckoned_fit_here
-    largest = largest_fit(fits(config, vocab_size, ranks, free), share)
+    if ranks.device.type == "cuda":
+        fits = tried_fit(config, vocab_size, ranks, free)
+    else:
+        fits = reckoned_fit(config, vocab_size, ranks.world, free)
+    largest = largest_fit(fits, share)
     if largest == 0:
         raise UserError(
             f"train.micro_batch_size auto: not even one sequence of {config.data.sequence_length} tokens fits in the "
@@ -111,11 +113,6 @@ def _found(config: RunConfig, vocab_size: int, ranks: Ranks, share: int) -> int:
             "train.recompute=true, a smaller model or a higher ZeRO stage."
         )
     return largest
-
-
-def reckoned_fit_here(config: RunConfig, vocab_size: int, ranks: Ranks, free: float) -> Fits:
-    """reckoned_fit on this CPU."""
-    return reckoned_fit(config, vocab_size, ranks.world, free)
 
 
 def tried_fit(config: RunConfig, vocab_size: int, ranks: Ranks, free: float) -> Fits:
