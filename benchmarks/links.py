@@ -7,7 +7,6 @@ exchange is what is left when the same config's processor time is taken away. MA
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[0] = str(ROOT)
 
-from benchmarks.predictor import finish, foretell, worker  # noqa: E402
+from benchmarks.predictor import foretell, run, worker  # noqa: E402
 from benchmarks.report import table  # noqa: E402
 from pipeline.planning.machine import Link, read_machine  # noqa: E402
 from pipeline.planning.many import Cluster  # noqa: E402
@@ -35,19 +34,9 @@ def shape(host: NamespaceHost, megabits: int) -> None:
 
 def measure(config: tuple[str | int, ...], hosts: list[NamespaceHost], steps: int) -> dict[str, float]:
     """As predictor.measure, one rank on each host."""
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "OMP_NUM_THREADS": "1"}
-    shared |= {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": "29777", "GLOO_SOCKET_IFNAME": "eth0"}
-    ranks = [
-        subprocess.Popen(
-            host.command(worker(config, steps)),
-            env=os.environ | shared | {"RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        for rank, host in enumerate(hosts)
-    ]
-    return finish(config, ranks)
+    shared = {"LOCAL_WORLD_SIZE": "1", "LOCAL_RANK": "0", "GLOO_SOCKET_IFNAME": "eth0"}
+    shared |= {"MASTER_ADDR": hosts[0].address, "MASTER_PORT": "29777"}
+    return run(config, [host.command(worker(config, steps)) for host in hosts], shared)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,25 +65,29 @@ def worker(config: tuple[str | int, ...], steps: int) -> list[str]:
 
 
 def measure(config: tuple[str | int, ...], steps: int) -> dict[str, float]:
-    """Bytes above the base and processor seconds a step of the rank that takes most; wall seconds a step."""
+    """The config on ranks of this machine."""
     world = int(config[7])
-    shared = {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    shared = {"LOCAL_WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    return run(config, [worker(config, steps)] * world, shared)
+
+
+def run(config: tuple[str | int, ...], commands: Sequence[Sequence[str]], shared: dict[str, str]) -> dict[str, float]:
+    """A command a rank, each of which prints what predictor_worker.py does; shared: how they meet.
+
+    Bytes above the base and processor seconds a step of the rank that takes most; wall seconds a step. Raises
+    SystemExit where a rank fails.
+    """
+    world = {"WORLD_SIZE": str(len(commands)), "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
-            worker(config, steps),
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            command,
+            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} | shared,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        for rank in range(world)
+        for rank, command in enumerate(commands)
     ]
-    return finish(config, ranks)
-
-
-def finish(config: tuple[str | int, ...], ranks: list[subprocess.Popen[str]]) -> dict[str, float]:
-    """What the ranks have found once they end. Raises SystemExit where one fails."""
     found: list[dict[str, Any]] = []
     for process in ranks:
         out, _ = process.communicate()

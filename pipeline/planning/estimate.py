@@ -16,7 +16,7 @@ from pipeline.planning.counts import FLOAT, Micro, Net, nets_of, parameters
 from pipeline.planning.machine import Machine
 from pipeline.planning.many import Cluster, Step, step_of
 from pipeline.planning.memory import Memory, memory_of, sharding_of
-from pipeline.planning.micro import micro_of, one_document_a_row
+from pipeline.planning.micro import micro_of, one_document_a_row, with_rows
 from pipeline.planning.work import micro_work, update_work
 from pipeline.training.engine_config import micro_size, micro_steps, zero_stage
 
@@ -118,9 +118,9 @@ def choices(
     for stage in range(4 if isinstance(on, CardUse) else 3):
         zero = {**config.deepspeed.get("zero_optimization", {}), "stage": stage}
         for size in sizes:
-            train = config.train.model_copy(update={"micro_batch_size": size})
             block = {**config.deepspeed, "zero_optimization": zero}
-            one = estimate(config.model_copy(update={"train": train, "deepspeed": block}), vocab_size, on, cluster)
+            staged = with_rows(config, size).model_copy(update={"deepspeed": block})
+            one = estimate(staged, vocab_size, on, cluster)
             held = one.memory.total - (one.memory.saves if isinstance(on, CardUse) else 0.0)
             if held <= memory:
                 yield one

@@ -21,7 +21,7 @@ from pipeline.base.log import get_logger
 from pipeline.base.run_folder import RunFolder
 from pipeline.planning.counts import nets_of, parameters
 from pipeline.planning.memory import memory_of, sharding_of
-from pipeline.planning.micro import micro_of, one_document_a_row, random_rows
+from pipeline.planning.micro import micro_of, one_document_a_row, random_rows, with_rows
 from pipeline.training.distributed import local_world
 from pipeline.training.engine_config import largest_share, zero_stage
 from pipeline.training.precision import make_objective
@@ -71,7 +71,7 @@ def with_micro_batch(config: RunConfig, vocab_size: int, ranks: Ranks, folder: R
         f"pretrain: train.micro_batch_size auto: {largest} of a rank's {share} sequences fit at once, "
         f"{'as found before' if kept else 'found now'}; taken {size} at a time"
     )
-    return config.model_copy(update={"train": config.train.model_copy(update={"micro_batch_size": size})})
+    return with_rows(config, size)
 
 
 def largest_fit(fits: Fits, most: int) -> int:

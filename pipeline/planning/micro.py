@@ -28,6 +28,11 @@ def one_document_a_row(rows: int, seq: int) -> Tensor:
     return torch.zeros(rows, seq, dtype=torch.int64)
 
 
+def with_rows(config: RunConfig, rows: int) -> RunConfig:
+    """The config with this micro-batch."""
+    return config.model_copy(update={"train": config.train.model_copy(update={"micro_batch_size": rows})})
+
+
 def random_rows(rows: int, seq: int, vocab_size: int) -> Batch:
     """Rows of one document each, of any pieces."""
     return Batch(torch.randint(len(SPECIAL_IDS), vocab_size, (rows, seq)), torch.arange(rows))

@@ -11,6 +11,7 @@ from pipeline.planning.estimate import CardUse, Estimate, choices, estimate
 from pipeline.planning.fitting import largest_fit, reckoned_fit
 from pipeline.planning.machine import Link, Machine, read_machine, write_machine
 from pipeline.planning.many import Cluster
+from pipeline.planning.micro import with_rows
 from pipeline.training.engine_config import check_batch, largest_share
 
 GB = 1e9
@@ -52,7 +53,7 @@ def planned(arguments: argparse.Namespace) -> Iterator[str]:
     if config.train.micro_batch_size == "auto" and memory:
         fits = reckoned_fit(config, vocab, cluster.world, memory * GB, isinstance(on, Machine))
         most = largest_fit(fits, largest_share(config.train.batch_size, cluster.world))
-        config = config.model_copy(update={"train": config.train.model_copy(update={"micro_batch_size": most or 1})})
+        config = with_rows(config, most or 1)
     found = estimate(config, vocab, on, cluster)
     yield from _lines(config, found, cluster, arguments)
     if memory:
