@@ -38,7 +38,8 @@ from pipeline.shards.manifest import (  # noqa: E402
 )
 from pipeline.shards.writer import write_shard  # noqa: E402
 from pipeline.stream.loader import Prefetcher, TokenStream  # noqa: E402
-from tests.s3_server import HOST, S3Server, free_port, wait_for  # noqa: E402
+from tests.ports import HOST, free_port  # noqa: E402
+from tests.s3_server import S3Server, wait_for  # noqa: E402
 
 VOCABULARY, BLOCK, SHARD_BLOCKS = 30_522, 65_536, 512
 FAR = 10**9

@@ -1,6 +1,7 @@
 """The gate before a server on loopback (s3_server.py): passes bytes on until it is killed.
 
 Run as a script: PORT, the server's port, and after how many bytes, either way, it dies (never, where that is left out).
+It prints a line once it listens, since a client may kill it, by those bytes, before anybody could ask whether it does.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ async def gate(port: int, backend: int, dies_after: int | None) -> None:
         writer.close()
 
     async with await asyncio.start_server(serve, HOST, port) as server:
+        print("listening", flush=True)
         await server.serve_forever()
 
 

@@ -19,16 +19,10 @@ from pathlib import Path
 
 import pytest
 
-HOST = "127.0.0.1"
+from tests.ports import HOST, free_port
+
 GATE = Path(__file__).with_name("s3_gate.py")
 KEY, SECRET = "test-access-key", "test-secret-that-is-never-told"
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as asked:
-        asked.bind((HOST, 0))
-        return int(asked.getsockname()[1])
 
 
 def wait_for(port: int, process: "subprocess.Popen[bytes]") -> None:
@@ -70,8 +64,11 @@ class S3Server:
     def start(self, dies_after: int | None = None) -> None:
         """Opens the gate; dies_after: bytes, either way, after which it is gone in the middle."""
         numbers = [self.port, self.backend, *([dies_after] if dies_after is not None else [])]
-        self.process = subprocess.Popen([sys.executable, "-S", str(GATE), *map(str, numbers)])
-        wait_for(self.port, self.process)
+        command = [sys.executable, "-S", str(GATE), *map(str, numbers)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        with self.process.stdout as told:
+            assert told.readline(), f"the gate on port {self.port} ended with {self.process.wait()}"
 
     def kill(self) -> None:
         """Breaks all connections; until the next start they are refused."""

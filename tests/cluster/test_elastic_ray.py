@@ -27,7 +27,8 @@ from pipeline.base.errors import UserError
 from tests.cluster.test_elastic import last, saved, starts, steps, trains_on
 from tests.cluster.test_multihost import SETTINGS
 from tests.datasets import make_dataset
-from tests.pipeline.test_preprocess_cluster import HOST, free_ports, started, wait_for
+from tests.pipeline.test_preprocess_cluster import started, wait_for
+from tests.ports import HOST, free_ports
 
 WAIT_SECONDS = 300.0
 OWN = ["train.steps=1000000", "train.save_every=10", "train.batch_size=9", "train.peer_timeout=5"]

@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from cluster.environment import REPOSITORY
 from cluster.hostfile import Host
 from cluster.rendezvous import Node, Place, open_store, own_address, parse_place
 from pipeline.base.errors import UserError
+from tests.ports import free_port
 
 ALPHA, BETA = Host("alpha", 8, "hosts:1"), Host("beta", 8, "hosts:2")
 HERE, ELSEWHERE = Host("me@127.0.0.1", 8, "hosts:1"), Host("nowhere.invalid", 8, "hosts:1")
@@ -223,13 +223,6 @@ def listening(process: int) -> set[str]:
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in own:
                 found.add(fields[1].partition(":")[0])
     return found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_the_rendezvous_listens_on_the_named_address_only() -> None:

@@ -2,10 +2,8 @@
 
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ import pytest
 
 from cluster import ray_job
 from pipeline.base.errors import UserError
+from tests.ports import free_port
 
 
 def test_the_command_becomes_one_quoted_line() -> None:
@@ -57,15 +56,6 @@ def test_exit_codes() -> None:
     assert ray_job.exit_code("STOPPED", None, None) == ray_job.STOPPED
     with pytest.raises(UserError, match="no space"):
         ray_job.exit_code("FAILED", None, "no space")
-
-
-def free_port() -> int:
-    """A port that nothing listens on, outside those that the system or Ray itself hands out in the meantime."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:

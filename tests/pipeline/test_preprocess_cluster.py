@@ -20,22 +20,10 @@ from benchmarks.kills import below, kind_of, title
 from pipeline.base.errors import EXIT_PREEMPTED
 from pipeline.stages import preprocess
 from tests.corpora import config_for, digests, make_corpus, make_texts
+from tests.ports import HOST, free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
-HOST = "127.0.0.1"
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing uses now, below the range that the system hands out by itself."""
-    ports: list[int] = []
-    for port in range(20_000 + os.getpid() % 5_000, 32_000):
-        with socket.socket() as probe:
-            if len(ports) < count and probe.connect_ex((HOST, port)) != 0:
-                ports.append(port)
-        if len(ports) == count:
-            break
-    return ports
 
 
 def started(stack: ExitStack, environment: dict[str, str], *options: str) -> int:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.base.run_folder import RunFolder
-from pipeline.training.distributed import free_port
 from tests.pipeline.training.pretrain_runs import ROOT, Workshop, losses
+from tests.ports import free_port
 from tests.soak.plan import Kill
 
 MARK = "ELECTRA_SOAK"

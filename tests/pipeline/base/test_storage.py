@@ -12,7 +12,7 @@ from pipeline.base.config import load_config
 from pipeline.base.errors import UserError
 from pipeline.base.storage import download, facts_of, is_remote, is_url, place_of, read_range, reading, upload, writing
 from pipeline.base.stores import faults
-from tests.s3_server import free_port
+from tests.ports import free_port
 from tests.web_server import web_server
 
 MEGABYTE = 1 << 20

@@ -14,7 +14,8 @@ from pipeline.base.errors import UserError
 from pipeline.base.storage import download, facts_of, place_of, read_range, system_of, upload
 from pipeline.base.stores import faults
 from pipeline.corpus.files import find_files
-from tests.s3_server import HOST, free_port, wait_for
+from tests.ports import HOST, free_port
+from tests.s3_server import wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -31,6 +30,7 @@ from pipeline.base.tracking_model import save_mlflow_model
 from pipeline.stages import finetune
 from pipeline.tasks.serving import keep_model, requirements
 from tests.pipeline.tasks.tiny_folders import SPECIAL, tiny_tokenizer
+from tests.ports import free_port
 
 LETTERS = list("abdfgimopt 好坏片很电影的我看过")
 TELLING = {"negative": ("bad", "坏"), "positive": ("good", "好")}
@@ -64,9 +64,7 @@ def write_data(folder: Path) -> None:
 @contextmanager
 def server(uri: str, store: str, log: Path) -> Iterator[int]:
     """`mlflow models serve` in a session of its own, on a free port of loopback; ended by its process id."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--env-manager", "local"]
     command += ["-m", uri, "-h", "127.0.0.1", "-p", str(port)]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # as an activated environment has it

@@ -15,8 +15,8 @@ import torch
 
 from pipeline.base.run_folder import RunFolder
 from pipeline.training.checkpoint import find_checkpoint, load_tensors
-from pipeline.training.distributed import free_port
 from tests.datasets import make_dataset
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
 VOCABULARY = 300

@@ -17,10 +17,11 @@ from pipeline.base.config import load_config  # noqa: E402
 from pipeline.base.run_folder import RunFolder  # noqa: E402
 from pipeline.training import save  # noqa: E402
 from pipeline.training.checkpoint import TrainState  # noqa: E402
-from pipeline.training.distributed import free_port, start_ranks  # noqa: E402
+from pipeline.training.distributed import start_ranks  # noqa: E402
 from pipeline.training.engine import Engine  # noqa: E402
 from pipeline.training.engine_state import KINDS  # noqa: E402
 from pipeline.training.origin import find_origin  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 
 def known(shapes: dict[str, tuple[int, ...]], kind: str) -> dict[str, torch.Tensor]:

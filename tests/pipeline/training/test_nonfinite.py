@@ -20,8 +20,8 @@ from pipeline.base.config import load_config
 from pipeline.command import main
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import find_checkpoint, load_weights, read_state
-from pipeline.training.distributed import free_port
 from tests.pipeline.training.pretrain_runs import ROOT, SECONDS, Workshop, records
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 LAST_SOUND = 30

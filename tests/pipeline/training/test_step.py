@@ -8,9 +8,10 @@ import torch
 from model.objectives.base import Batch
 from pipeline.base.config import RunConfig
 from pipeline.base.errors import UserError
-from pipeline.training.distributed import free_port, interface_towards, local_world, meet, thread_count
+from pipeline.training.distributed import interface_towards, local_world, meet, thread_count
 from pipeline.training.speed import listed_peak
 from pipeline.training.step import dropout_seed, micro_batches
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize(("rows", "size", "count"), [(5, 2, 3), (4, 2, 3), (1, 4, 1), (2, 1, 3), (6, 6, 1)])
