@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.command import told
-from pipeline.base.errors import UserError
+from pipeline.base.errors import EXIT_PREEMPTED, UserError, first_line
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Beside Ray's own default (.git, .venv, venv, __pycache__) and .gitignore; .gitignore is not there in an installation.
@@ -81,21 +81,34 @@ def submit(address: str, line: str, environment: dict[str, Any]) -> int:
     try:
         client = JobSubmissionClient(address)
         job = _submitted(client, line, environment)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # OSError: requests' own kind of a lost connection too
         last = str(error).strip().splitlines()[-1].rstrip(".")
         remedy = "Is `ray start --head` running there, with the dashboard's port (8265) open?"
         raise UserError(f"no job could be submitted to {address}: {last}. {remedy}") from None
     print(f"ray_job: {job} on {address}", flush=True)
     try:
-        try:
-            asyncio.run(_follow(client, job))
-        except RuntimeError as error:
-            print(f"ray_job: the log broke off ({error}); waiting for the job.", file=sys.stderr, flush=True)
-        return _wait(client, job)
+        return _outcome(client, job)
     except KeyboardInterrupt:
         client.stop_job(job)
         print(f"ray_job: {job} is asked to stop.", file=sys.stderr, flush=True)
         return STOPPED
+    except (OSError, RuntimeError) as error:
+        remedy = f"Where it is still there, `ray job logs --follow {job} --address {address}` follows the job."
+        print(
+            f"ray_job: {address} does not answer any more ({first_line(error)}). {remedy}", file=sys.stderr, flush=True
+        )
+        return EXIT_PREEMPTED
+
+
+def _outcome(client: Any, job: str) -> int:
+    """The exit code, its log printed until then. Raises OSError or RuntimeError where the cluster is gone."""
+    import aiohttp
+
+    try:
+        asyncio.run(_follow(client, job))
+    except (aiohttp.ClientError, OSError, RuntimeError) as error:
+        print(f"ray_job: the log broke off ({error}); waiting for the job.", file=sys.stderr, flush=True)
+    return _wait(client, job)
 
 
 def _use_token() -> None:

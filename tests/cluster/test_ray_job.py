@@ -10,14 +10,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+import requests
 
 from cluster import ray_job
 from pipeline.base.errors import UserError
-from tests.ports import free_port
+from tests.ports import free_port, free_ports
 
 
 def test_the_command_becomes_one_quoted_line() -> None:
@@ -74,11 +76,12 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
 @pytest.fixture
 def head() -> Iterator[str]:
     """A Ray cluster of one node on loopback, in a session of its own; every process of it is gone afterwards."""
-    dashboard = free_port()
+    gcs, dashboard, client, agent = free_ports(4)  # Ray's own are the same for every cluster of a machine
     # The default folder would make this cluster everybody's "auto"; pytest's own are too deep for the names of sockets.
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     line = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=1"]
-    line += [f"--port={free_port()}", f"--dashboard-port={dashboard}", "--node-ip-address=127.0.0.1"]
+    line += [f"--port={gcs}", f"--dashboard-port={dashboard}", "--node-ip-address=127.0.0.1"]
+    line += [f"--ray-client-server-port={client}", f"--dashboard-agent-listen-port={agent}"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     process = subprocess.Popen(
         [*line, "--disable-usage-stats", f"--temp-dir={folder}"],
@@ -116,6 +119,39 @@ def test_a_job_on_a_cluster(head: str) -> None:
     names = found.split()[1:]
     assert {"model", "pipeline", "cluster", "configs", "given"} <= set(names)
     assert not {".venv", ".git", "runs", "corpus", "mlflow.db"} & set(names)
+
+
+class LostCluster:
+    """A job's client whose cluster is gone after the job was taken."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def submit_job(self, **settings: object) -> str:
+        return "raysubmit_1"
+
+    async def tail_job_logs(self, job: str) -> AsyncIterator[str]:
+        yield "the first line\n"
+        raise aiohttp.ServerDisconnectedError
+
+    def get_job_status(self, job: str) -> object:
+        raise requests.exceptions.ConnectionError("Connection refused")
+
+
+def test_a_cluster_that_is_lost_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", LostCluster)
+    assert ray_job.submit("http://head:8265", "python -c pass", {}) == 75
+    shown = capsys.readouterr()
+    assert "the first line\n" in shown.out
+    assert "http://head:8265 does not answer any more (Connection refused)" in shown.err
+
+    def refuses(self: LostCluster, **settings: object) -> str:
+        raise requests.exceptions.ConnectionError("Connection refused")
+
+    monkeypatch.setattr(LostCluster, "submit_job", refuses)
+    with pytest.raises(UserError, match=r"no job could be submitted to http://head:8265: Connection refused\. Is `ray"):
+        ray_job.submit("http://head:8265", "python -c pass", {})
 
 
 @pytest.mark.slow
