@@ -1,30 +1,27 @@
 """A rank that plants NaN in its own share of one step and tells whether anything of the state moved: see
-test_nonfinite.py. Argument: the folder to write to."""
+test_nonfinite.py."""
 
+import gc
 import json
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).resolve().parents[3])
+import numpy as np
+import torch
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-
-from pipeline.base.config import load_config  # noqa: E402
-from pipeline.health.rules import RULES  # noqa: E402
-from pipeline.stream.loader import Rows  # noqa: E402
-from pipeline.stream.order import share  # noqa: E402
-from pipeline.training.checkpoint import TrainState  # noqa: E402
-from pipeline.training.distributed import start_ranks  # noqa: E402
-from pipeline.training.engine import Engine  # noqa: E402
-from pipeline.training.engine_state import KINDS  # noqa: E402
-from pipeline.training.health_job import expected_of, figures_of  # noqa: E402
-from pipeline.training.probe import Probe  # noqa: E402
-from pipeline.training.ranks import Ranks  # noqa: E402
-from pipeline.training.step import StepResult, train_step  # noqa: E402
-from tests.pipeline.training.pretrain_runs import CONFIG  # noqa: E402
+from pipeline.base.config import load_config
+from pipeline.health.rules import RULES
+from pipeline.stream.loader import Rows
+from pipeline.stream.order import share
+from pipeline.training.checkpoint import TrainState
+from pipeline.training.distributed import start_ranks
+from pipeline.training.engine import Engine
+from pipeline.training.engine_state import KINDS
+from pipeline.training.health_job import expected_of, figures_of
+from pipeline.training.probe import Probe
+from pipeline.training.ranks import Ranks
+from pipeline.training.step import StepResult, train_step
 
 
 def rows_of_step(step: int, ranks: Ranks, batch: int) -> Rows:
@@ -100,16 +97,13 @@ def trial(arguments: list[str], ranks: Ranks, folder: Path, kind: str) -> dict[s
     }
 
 
-def main(folder: Path) -> None:
-    (folder / "tiny.yaml").write_text(CONFIG)
+def main(folder: str) -> None:
+    """All trials of a rank, written to found-RANK.json in the folder, where tiny.yaml is."""
     ranks = start_ranks(1)
     found = {}
     for stage in range(4):
         for precision, kind in (("fp32", "loss"), ("bf16", "gradient")):
             settings = [f"deepspeed.zero_optimization.stage={stage}", f"train.precision={precision}"]
-            found[f"{kind} {precision} {stage}"] = trial(settings, ranks, folder, kind)
-    (folder / f"found-{ranks.rank}.json").write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+            found[f"{kind} {precision} {stage}"] = trial(settings, ranks, Path(folder), kind)
+            gc.collect()  # engines whose end comes within an import break it: they import themselves
+    (Path(folder) / f"found-{ranks.rank}.json").write_text(json.dumps(found))

@@ -3,13 +3,15 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 
@@ -57,22 +59,10 @@ class Workshop:
         return RunFolder(self.folder / name)
 
     @contextmanager
-    def ranks(self, world: int, *runs: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
-        """The worker on `world` ranks; killed on leaving, if still there."""
-        plan = self.folder / "plan.json"
-        plan.write_text(json.dumps(runs))
-        shared = {"WORLD_SIZE": world, "LOCAL_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-        command = [sys.executable, str(Path(__file__).with_name("pretrain_worker.py")), str(plan)]
-        processes = []
-        for rank in range(world):
-            own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
-            processes.append(subprocess.Popen(command, env=os.environ | own, cwd=ROOT))
-        try:
+    def ranks(self, world: int, *runs: Sequence[str]) -> Iterator[list["Rank"]]:
+        """The stage once for each argument list, on `world` ranks; killed on leaving, if still there."""
+        with forked(world, "tests.pipeline.training.rank_server", "pretrain", *runs) as processes:
             yield processes
-        finally:
-            for process in processes:
-                process.kill()
-                process.wait()
 
     def wait_for_step(self, name: str, step: int) -> None:
         """Until run `name` has logged `step`."""
@@ -82,12 +72,63 @@ class Workshop:
             time.sleep(0.005)
 
 
-def wait(processes: list[subprocess.Popen[bytes]]) -> list[int]:
+class Rank:
+    """A process of rank_server.py."""
+
+    def __init__(self, process: int) -> None:
+        self.process = process
+        self.code: int | None = None
+
+    def wait(self, seconds: float = SECONDS) -> int:
+        """Its exit code."""
+        if self.code is None:
+            self.code = _order(process=self.process, seconds=seconds)
+        assert self.code is not None, f"a rank is there after {seconds:.0f} s"
+        return self.code
+
+    def send_signal(self, number: int) -> None:
+        """Unless it has been waited for."""
+        if self.code is None:
+            os.kill(self.process, number)
+
+
+@contextmanager
+def forked(world: int, module: str, function: str, *arguments: Any) -> Iterator[list[Rank]]:
+    """`world` ranks that call the module's function with the arguments; killed on leaving, if still there."""
+    shared = {"WORLD_SIZE": world, "LOCAL_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    work = {"module": module, "function": function, "arguments": arguments}
+    processes: list[Rank] = []
+    try:
+        for rank in range(world):
+            own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
+            processes.append(Rank(_order(environment=os.environ | own, **work)))
+        yield processes
+    finally:
+        kill(processes)
+
+
+@cache
+def _server() -> TextIO:
+    """Orders for a server that lives as long as this process."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = [sys.executable, str(Path(__file__).with_name("rank_server.py")), str(theirs.fileno())]
+        subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+    return ours.makefile("rw")
+
+
+def _order(**order: Any) -> Any:
+    """The server's answer."""
+    print(json.dumps(order), file=_server(), flush=True)
+    return json.loads(_server().readline())
+
+
+def wait(processes: list[Rank]) -> list[int]:
     """Exit codes."""
-    return [process.wait(SECONDS) for process in processes]
+    return [process.wait() for process in processes]
 
 
-def kill(processes: list[subprocess.Popen[bytes]]) -> None:
+def kill(processes: list[Rank]) -> None:
     """SIGKILL to all."""
     for process in processes:
         process.send_signal(signal.SIGKILL)

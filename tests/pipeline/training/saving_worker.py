@@ -1,27 +1,17 @@
-"""Jobs of 1, 2 and 3 ranks that save known tensors at every ZeRO stage, in files that all ranks see or the first only.
+"""A rank that saves known tensors at every ZeRO stage, in files that all ranks see or the first only."""
 
-All ranks are forked from one process, so that imports are paid once.
-"""
-
-import importlib
-import os
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT))
+import torch
 
-import torch  # noqa: E402
-
-from pipeline.base.config import load_config  # noqa: E402
-from pipeline.base.run_folder import RunFolder  # noqa: E402
-from pipeline.training import save  # noqa: E402
-from pipeline.training.checkpoint import TrainState  # noqa: E402
-from pipeline.training.distributed import start_ranks  # noqa: E402
-from pipeline.training.engine import Engine  # noqa: E402
-from pipeline.training.engine_state import KINDS  # noqa: E402
-from pipeline.training.origin import find_origin  # noqa: E402
-from tests.ports import free_port  # noqa: E402
+from pipeline.base.config import load_config
+from pipeline.base.run_folder import RunFolder
+from pipeline.training import save
+from pipeline.training.checkpoint import TrainState
+from pipeline.training.distributed import start_ranks
+from pipeline.training.engine import Engine
+from pipeline.training.engine_state import KINDS
+from pipeline.training.origin import find_origin
 
 
 def known(shapes: dict[str, tuple[int, ...]], kind: str) -> dict[str, torch.Tensor]:
@@ -46,26 +36,3 @@ def save_all(config: str, *settings: str) -> None:
         save.save_checkpoint(engine, folder, TrainState(step=10 * stage + 1), origin, {})
         Path.is_file = seen  # type: ignore[method-assign]
     ranks.barrier()
-
-
-def main(config: str, data: str, runs: str) -> None:
-    """Exit code 0 when all ranks of all jobs did."""
-    os.environ["DS_ACCELERATOR"] = "cpu"  # as a rank without an accelerator sets it, before the import
-    for late in ("deepspeed.runtime.zero.muon.muon_optimizer", "torch._dynamo", "torch._inductor.compile_fx"):
-        importlib.import_module(late)
-    children = []
-    for world in (1, 2, 3):
-        shared = {"WORLD_SIZE": world, "LOCAL_SIZE": world, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-        for rank in range(world):
-            child = os.fork()
-            if child == 0:
-                own = {**shared, "RANK": rank, "LOCAL_RANK": rank}
-                os.environ |= {key: str(value) for key, value in own.items()}
-                save_all(config, f"run_dir={runs}/w{world}", f"data.path={data}", "train.keep_last=9")
-                sys.exit(0)
-            children.append(child)
-    sys.exit(max(os.waitpid(child, 0)[1] for child in children) and 1)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

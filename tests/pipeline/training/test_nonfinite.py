@@ -1,9 +1,6 @@
 """A loss or gradient that is not finite: the step changes nothing but the counts, on all ranks, at every ZeRO stage."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,7 @@ from pipeline.base.config import load_config
 from pipeline.command import main
 from pipeline.stream.loader import TokenStream
 from pipeline.training.checkpoint import find_checkpoint, load_weights, read_state
-from tests.pipeline.training.pretrain_runs import ROOT, SECONDS, Workshop, records
-from tests.ports import free_port
+from tests.pipeline.training.pretrain_runs import CONFIG, Workshop, forked, records, wait
 
 pytestmark = pytest.mark.slow
 LAST_SOUND = 30
@@ -29,18 +25,9 @@ LAST_SOUND = 30
 
 
 def test_a_step_that_is_not_finite_on_one_rank_changes_nothing_on_any(tmp_path: Path) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("nonfinite_worker.py")), str(tmp_path)]
-    shared = {"WORLD_SIZE": 2, "LOCAL_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
-    ranks = []
-    for rank in range(2):
-        own = {key: str(value) for key, value in {**shared, "RANK": rank, "LOCAL_RANK": rank}.items()}
-        ranks.append(subprocess.Popen(command, env=os.environ | own, cwd=ROOT))
-    try:
-        assert [process.wait(SECONDS) for process in ranks] == [0, 0]
-    finally:
-        for process in ranks:
-            process.kill()
-            process.wait()
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    with forked(2, "tests.pipeline.training.nonfinite_worker", "main", str(tmp_path)) as ranks:
+        assert wait(ranks) == [0, 0]
     by_rank = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
     for rank, found in enumerate(by_rank):
         assert len(found) == 8

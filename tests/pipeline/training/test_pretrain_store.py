@@ -1,9 +1,6 @@
 """Pretraining beside a store: shards from it, checkpoints to it, killed, on another machine; as a local run does it."""
 
-import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +17,7 @@ from pipeline.training import save
 from pipeline.training.checkpoint import find_checkpoint, is_marked, list_checkpoints, load_weights
 from tests.datasets import make_dataset
 from tests.pipeline.release.checkpoints import VOCABULARY, make_tokenizer
-from tests.pipeline.training.pretrain_runs import ROOT, Workshop, assert_same_end, losses, wait
+from tests.pipeline.training.pretrain_runs import Workshop, assert_same_end, kill, losses, wait
 from tests.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
@@ -66,7 +63,6 @@ def test_a_run_beside_a_store(
     shop = StoreShop(tmp_path, s3.url)
     local, whole = shop.arguments("local"), shop.stored("whole", "here")
     cut, moved = shop.stored("cut", "here"), shop.stored("cut", "there")
-    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2", "--master_port", "29641"]
     with shop.ranks(2, local, whole) as processes:
         assert wait(processes) == [0, 0]
     assert_same_end(shop.folder_of(local), shop.folder_of(whole))
@@ -76,13 +72,11 @@ def test_a_run_beside_a_store(
     copies = sum(path.stat().st_size for path in (tmp_path / "here").rglob("*.tar"))
     assert 0 < copies <= 100_000
 
-    environment = os.environ | {"DS_ACCELERATOR": "cpu", "PYTHONPATH": str(ROOT)}
-    command = [*launcher, str(ROOT / "pipeline" / "pretrain.py"), *cut]
-    with subprocess.Popen(command, env=environment, cwd=tmp_path, start_new_session=True) as process:
+    with shop.ranks(2, cut) as processes:
         shop.wait_for_step("here-cut", 7)
         while not any(is_marked(path) for path in list_checkpoints(shop.folder_of(cut))):
             time.sleep(0.05)  # uploaded while the steps go on
-        os.killpg(process.pid, 9)
+        kill(processes)
     found = [path.name for path in list_checkpoints(shop.folder_of(moved)) if is_marked(path)]
     assert found[0] in ("step-00000005", "step-00000010", "step-00000015")
 

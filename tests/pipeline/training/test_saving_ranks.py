@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save
@@ -12,7 +9,7 @@ from safetensors.torch import load_file, save
 from pipeline.base.run_folder import RunFolder
 from pipeline.training.checkpoint import list_checkpoints, verify_checkpoint
 from pipeline.training.engine_state import KINDS
-from tests.pipeline.training.pretrain_runs import ROOT, SECONDS, Workshop
+from tests.pipeline.training.pretrain_runs import Workshop, forked, wait
 from tests.pipeline.training.saving_worker import known
 
 pytestmark = pytest.mark.slow
@@ -24,8 +21,11 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 def test_the_files_do_not_depend_on_ranks_or_stage(shop: Workshop) -> None:
-    command = [sys.executable, str(Path(__file__).with_name("saving_worker.py")), str(shop.config)]
-    subprocess.run([*command, str(shop.folder / "data"), str(shop.folder)], cwd=ROOT, timeout=SECONDS, check=True)
+    for world in (1, 2, 3):
+        settings = [f"run_dir={shop.folder / f'w{world}'}", f"data.path={shop.folder / 'data'}", "train.keep_last=9"]
+        given = [str(shop.config), *settings]
+        with forked(world, "tests.pipeline.training.saving_worker", "save_all", *given) as ranks:
+            assert wait(ranks) == [0] * world
     found: dict[str, set[str]] = {kind: set() for kind in KINDS}
     for world in (1, 2, 3):
         paths = list_checkpoints(RunFolder(shop.folder / f"w{world}"))
