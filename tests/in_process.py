@@ -1,6 +1,7 @@
 """Stands in for Ray's workers in fast tests: the same calls, in one process, ending in a shuffled order.
 
-`lives` runs the stage in forks of a clean process that are killed as they begin their n-th operation on its files.
+`here` has the stage itself use them. `life` runs it in a fork of a clean process that is killed as it begins its n-th
+operation on its files.
 """
 
 import json
@@ -15,6 +16,8 @@ from functools import partial
 from inspect import isfunction
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from pipeline.base.config import RunConfig, load_config
 from pipeline.base.run_folder import RunFolder
@@ -59,6 +62,19 @@ class InProcess(Workers):
                 given = tuple(json.loads(json.dumps(given)))
             outcome = self.each(function, given) if self.each is not None else None
             yield place, function(*given) if outcome is None else outcome
+
+
+@contextmanager
+def here() -> Iterator[None]:
+    """Within it `preprocess.run` has its tasks done in this process, in place of a local Ray of so many CPUs."""
+
+    @contextmanager
+    def connected(config: RayConfig) -> Iterator[InProcess]:
+        yield InProcess(config.num_cpus or 2)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(preprocess, "connected", connected)
+        yield
 
 
 def build(config: RunConfig, workers: Workers | None = None) -> Manifest:

@@ -1,8 +1,12 @@
-"""The whole stage on local Ray: the same bytes for any number of workers, the stream that the corpus spells, counts."""
+"""The whole stage on local Ray: the same bytes for any number of workers, the stream that the corpus spells, counts.
+
+Where Ray is not what a test is about, the tasks are done in this process.
+"""
 
 import hashlib
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import read_manifest, verify_shards
 from pipeline.stages import preprocess
 from tests.corpora import BLOCK, FRACTION, config_for, digests, make_corpus
+from tests.in_process import here
 
 
 def read_stream(run: RunFolder, split: str) -> tuple[np.ndarray[Any, Any], list[int]]:
@@ -77,10 +82,11 @@ def test_the_stream_is_the_corpus(shared: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2, 4])
-def test_same_bytes_for_any_number_of_workers(shared: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "ray"), [(1, False), (4, True)])
+def test_same_bytes_for_any_number_of_workers(shared: Path, workers: int, ray: bool) -> None:
     run_dir = shared / f"workers-{workers}"
-    preprocess.run(config_for(shared, run_dir, f"ray.num_cpus={workers}"))
+    with nullcontext() if ray else here():
+        preprocess.run(config_for(shared, run_dir, f"ray.num_cpus={workers}"))
     assert digests(run_dir) == digests(shared / "two")
     first, second = (read_manifest(RunFolder(path).manifest) for path in (run_dir, shared / "two"))
     assert first.model_copy(update={"config": {}}) == second.model_copy(update={"config": {}})
@@ -90,7 +96,8 @@ def test_same_bytes_for_any_number_of_workers(shared: Path, workers: int) -> Non
 def test_given_tokenizer_and_other_tasks_give_the_same_stream(shared: Path) -> None:
     run_dir = shared / "given"
     tokenizer = RunFolder(shared / "two").tokenizer
-    preprocess.run(config_for(shared, run_dir, f"tokenizer.path={tokenizer}", "corpus.task_bytes=100000"))
+    with here():
+        preprocess.run(config_for(shared, run_dir, f"tokenizer.path={tokenizer}", "corpus.task_bytes=100000"))
     assert RunFolder(run_dir).tokenizer.read_bytes() == tokenizer.read_bytes()
     first, second = (read_manifest(RunFolder(path).manifest) for path in (run_dir, shared / "two"))
     assert first.corpus == second.corpus

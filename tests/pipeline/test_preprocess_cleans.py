@@ -1,4 +1,7 @@
-"""Filters, copies, evaluation texts and corpora through the whole stage: known counts, the same for any workers."""
+"""Filters, copies, evaluation texts and corpora through the whole stage: known counts, the same for any workers.
+
+The first run is on a local Ray, those that are compared with it have their tasks done in this process.
+"""
 
 import json
 import random
@@ -13,6 +16,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import read_manifest
 from pipeline.stages import preprocess
 from tests.corpora import config_for, digests
+from tests.in_process import here
 
 WORDS = ["".join(random.Random(number).choices("abcdefghijklmnop", k=3 + number % 7)) for number in range(3000)]
 KEPT, SHORT, BLOCKED, COPIES, NEAR, LEAKED = 120, 7, 5, 11, 9, 4
@@ -127,9 +131,10 @@ def test_known_counts_for_any_number_of_workers_and_tasks(shared: Path) -> None:
     assert "checked.txt" in page
     for told in (page, run.statistics.read_text()):
         assert "someone@mail.example" not in told
-    preprocess.run(settings(shared, "one", "ray.num_cpus=1"))
+    with here():
+        preprocess.run(settings(shared, "one", "ray.num_cpus=1"))
+        preprocess.run(settings(shared, "given", f"tokenizer.path={run.tokenizer}", "corpus.task_bytes=40000"))
     assert digests(shared / "one") == digests(shared / "two")
-    preprocess.run(settings(shared, "given", f"tokenizer.path={run.tokenizer}", "corpus.task_bytes=40000"))
     ours, theirs = (read_manifest(RunFolder(shared / name).manifest) for name in ("given", "two"))
     assert ours.corpus == theirs.corpus  # the same documents, whatever the tasks
 
@@ -140,7 +145,7 @@ def test_corpora_of_a_mixture_have_their_own_filters_and_splits(shared: Path) ->
     books = {"paths": [str(shared / "books.txt")], "weight": 1, "clean": {"length": {"max_words": 10}}}
     more = ["corpus.paths=[corpus]", "corpus.max_bad_fraction=0.1"]
     config = config_for(shared, shared / "mixed", *more, f"corpus.corpora={json.dumps({'web': web, 'books': books})}")
-    with pytest.raises(UserError, match="no document of corpus books is left"):
+    with here(), pytest.raises(UserError, match="no document of corpus books is left"):
         preprocess.run(config)
     books["clean"] = {}
     config = config_for(shared, shared / "mixed", *more, f"corpus.corpora={json.dumps({'web': web, 'books': books})}")

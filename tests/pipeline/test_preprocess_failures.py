@@ -1,4 +1,7 @@
-"""Bad input: one clear message, exit code 2, no traceback, nothing half-written."""
+"""Bad input: one clear message, exit code 2, no traceback, nothing half-written.
+
+What a driver finds wrong is found with the tasks done in this process; the full disk, which a worker meets, on Ray.
+"""
 
 import gzip
 import json
@@ -11,6 +14,7 @@ import pytest
 from pipeline import command
 from pipeline.base.run_folder import RunFolder
 from tests.corpora import make_corpus, make_texts
+from tests.in_process import here
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,6 +63,7 @@ def test_missing_paths_from_the_command_line(tmp_path: Path, dry: list[str]) -> 
 
 
 @pytest.mark.slow
+@here()
 def test_no_valid_document(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.txt").write_bytes(b" \n\n\x00\x01\n\n\xff\xfe\n")
     told = refused(capsys, arguments(store, tmp_path / "run", str(tmp_path / "a.txt")))
@@ -71,6 +76,7 @@ def test_no_valid_document(tmp_path: Path, store: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.slow
+@here()
 def test_too_many_bad_records_then_allowed(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [json.dumps({"text": text}) for text in make_texts(1, 200)]
     whole = gzip.compress("\n".join(lines * 3).encode())

@@ -1,4 +1,7 @@
-"""A finished data set takes up new files alone, under a new revision; what has changed is named, never mixed in."""
+"""A finished data set takes up new files alone, under a new revision; what has changed is named, never mixed in.
+
+It grows on a local Ray; the runs around that have their tasks done in this process.
+"""
 
 import json
 import shutil
@@ -11,6 +14,7 @@ from pipeline.base.run_folder import RunFolder
 from pipeline.shards.manifest import manifest_path, read_manifest, verify_shards
 from pipeline.stages import preprocess
 from tests.corpora import config_for, digests, make_corpus, make_texts
+from tests.in_process import here
 
 FIRST = ("a.txt", "b.jsonl", "c.jsonl.gz")
 
@@ -23,7 +27,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "corpus").mkdir()
     for name in FIRST:
         shutil.copy2(folder / "all" / name, folder / "corpus" / name)
-    preprocess.run(config_for(folder, folder / "run"))
+    with here():
+        preprocess.run(config_for(folder, folder / "run"))
     return folder
 
 
@@ -49,7 +54,8 @@ def test_new_files_alone_are_read_and_the_shards_are_those_of_one_run(shared: Pa
     assert {task for kind, task in passes(run)[len(done) :] if kind == "read"} == set()  # the tokenizer is there
 
     once = RunFolder(shared / "once")
-    preprocess.run(config_for(shared, once.path, f"tokenizer.path={run.tokenizer}"))
+    with here():
+        preprocess.run(config_for(shared, once.path, f"tokenizer.path={run.tokenizer}"))
     whole = read_manifest(once.manifest)
     for split in ("train", "validation"):
         grown = [(entry.sha256, entry.tokens, entry.documents) for entry in after.splits[split].shards]
@@ -69,6 +75,7 @@ def test_new_files_alone_are_read_and_the_shards_are_those_of_one_run(shared: Pa
 
 
 @pytest.mark.slow
+@here()
 def test_changes_are_named_and_fresh_begins_anew(shared: Path) -> None:
     run = RunFolder(shared / "changed")
     corpus = shared / "changing"
@@ -92,6 +99,7 @@ def test_changes_are_named_and_fresh_begins_anew(shared: Path) -> None:
 
 
 @pytest.mark.slow
+@here()
 def test_interrupted_work_is_not_taken_up_by_another_config_or_corpus(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

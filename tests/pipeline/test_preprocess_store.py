@@ -13,19 +13,10 @@ from pipeline.base.storage import place_of, upload
 from pipeline.shards.manifest import all_shards, read_manifest
 from pipeline.stages import preprocess
 from tests.corpora import config_for, make_corpus
+from tests.in_process import here
 from tests.s3_server import S3Server
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with corpus/ and a finished run over it, run/."""
-    folder = tmp_path_factory.mktemp("store")
-    make_corpus(folder / "corpus")
-    shutil.rmtree(folder / "corpus" / "g")
-    preprocess.run(config_for(folder, folder / "run"))
-    return folder
 
 
 def put(server: S3Server, folder: Path, name: str) -> None:
@@ -41,15 +32,24 @@ def shards(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def test_corpus_and_data_in_a_store(local: Path, tmp_path: Path, s3: S3Server) -> None:
-    put(s3, local / "corpus", "corpus")
+def test_corpus_and_data_in_a_store(tmp_path: Path, s3: S3Server) -> None:
+    make_corpus(tmp_path / "corpus")
+    shutil.rmtree(tmp_path / "corpus" / "g")
+    put(s3, tmp_path / "corpus", "corpus")
     settings = [f"corpus.paths=['{s3.url}/corpus']", f"store={s3.url}/runs/one", "data.shard_blocks=60"]
-    config = config_for(local, tmp_path / "run", *settings)
-    preprocess.run(config_for(local, tmp_path / "local", "data.shard_blocks=60"))
-    restarts = threading.Thread(target=_away, args=(s3,))
+    config = config_for(tmp_path, tmp_path / "run", *settings)
+    with here():
+        preprocess.run(config_for(tmp_path, tmp_path / "local", "data.shard_blocks=60"))
+    was_away, ended = threading.Event(), threading.Event()
+    log = tmp_path / "run" / "log" / "tasks.jsonl"
+    restarts = threading.Thread(target=_away, args=(s3, log, was_away, ended))
     restarts.start()
-    preprocess.run(config)
-    restarts.join()
+    try:
+        preprocess.run(config)
+        assert was_away.is_set(), "the stage has ended before"
+    finally:
+        ended.set()
+        restarts.join()
     folder = RunFolder.of(config)
     ours = read_manifest(folder.manifest)
     theirs = read_manifest(RunFolder(tmp_path / "local").manifest)
@@ -61,9 +61,13 @@ def test_corpus_and_data_in_a_store(local: Path, tmp_path: Path, s3: S3Server) -
     preprocess.run(config)  # nothing to do
 
 
-def _away(server: S3Server) -> None:
-    """The server is killed in the middle, and is back after three seconds."""
-    time.sleep(12)
-    server.kill()
-    time.sleep(3)
-    server.start()
+def _away(server: S3Server, log: Path, was_away: threading.Event, ended: threading.Event) -> None:
+    """The server is killed once ten tasks are done, and is back after three seconds."""
+    while not ended.is_set():
+        time.sleep(0.02)
+        if log.exists() and log.read_bytes().count(b"\n") >= 10:
+            server.kill()
+            was_away.set()
+            time.sleep(3)
+            server.start()
+            break
