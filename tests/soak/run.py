@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.pipeline.training.pretrain_runs import Workshop, assert_same_end
 from tests.soak.plan import STEPS_A_KILL, Kill, make_plan
-from tests.soak.trial import Trial
+from tests.soak.trial import Trial, arguments
 
 AFTER = 6
 """Steps after the last kill's."""
@@ -25,15 +25,15 @@ def soak(folder: Path, kills: int, seed: int, say: Callable[[dict[str, Any]], No
     for stage in dict.fromkeys(kill.stage for kill in plan):
         mine = [kill for kill in plan if kill.stage == stage]
         steps = len(mine) * STEPS_A_KILL + AFTER
-        whole = Trial(shop, f"whole-{stage}", stage, steps)
-        whole.start()
-        assert whole.wait_for_end(3600.0) == 0, whole.said()[-3000:]
+        whole = f"whole-{stage}"
+        with shop.ranks(2, arguments(shop, whole, stage, steps)) as ranks:
+            assert [rank.wait(3600.0) for rank in ranks] == [0, 0]
         trial = Trial(shop, f"cut-{stage}", stage, steps)
         try:
             good += sum([_answered(trial, kill, say) for kill in mine])
             code = _finish(trial)
             assert code == 0, trial.said()[-3000:]
-            assert_same_end(whole.folder, trial.folder)
+            assert_same_end(shop.run_folder(whole), trial.folder)
             half = [path.name for path in trial.folder.checkpoints.iterdir() if path.name.startswith(".")]
             assert not half, half
             say({"run": stage, "steps": steps, "exit": code, "bit_equal": True, "left": trial.left()})

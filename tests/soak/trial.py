@@ -29,6 +29,12 @@ CACHES = re.compile(r"torchinductor_.*|\.?cache.*|tmp\w+-numba.*")
 """What libraries keep in TMPDIR on purpose."""
 
 
+def arguments(shop: Workshop, name: str, stage: int, steps: int) -> list[str]:
+    """The command line of a run."""
+    precision = "bf16" if stage % 2 else "fp32"
+    return shop.arguments(name, *SETTINGS, f"train.steps={steps}", f"train.precision={precision}", stage=stage)
+
+
 class Trial:
     """A run of one folder, started as often as it takes."""
 
@@ -40,10 +46,7 @@ class Trial:
         self.temporary = shop.folder / f"{name}.tmp"
         self.temporary.mkdir()
         self.port = free_port()
-        precision = "bf16" if stage % 2 else "fp32"
-        self.arguments = shop.arguments(
-            name, *SETTINGS, f"train.steps={steps}", f"train.precision={precision}", stage=stage
-        )
+        self.arguments = arguments(shop, name, stage, steps)
         self.shared = set(os.listdir("/dev/shm"))
         self.told = self.starts = 0
         self.launcher: subprocess.Popen[bytes] | None = None
