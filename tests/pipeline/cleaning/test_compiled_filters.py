@@ -128,7 +128,7 @@ CONFIGS = [
     {"gopher_repetition": NO_LINES | {"max_top_ngram": (0.03, 0.01, 0.01)}},
     {"gopher_repetition": NO_LINES | {"max_duplicate_ngrams": (0.02, 0.02, 0.01, 0.01, 0, 0), "count_first": False}},
 ]
-SAMPLE = 10_000_000
+SAMPLE = 3_000_000
 
 
 def sample(folder: Path, characters: int) -> Iterator[str]:
