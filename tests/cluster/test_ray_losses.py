@@ -1,10 +1,11 @@
-"""The engine ray when what must stay does not: the head is lost, or the command is killed and started again at once.
+"""The engine ray when something is lost: a host, of which another takes the place; the command; the head.
 
-The cluster is raylets on this machine with room for one rank each, as in test_elastic_ray.py.
+The cluster is raylets on this machine with room for one rank each (test_elastic_ray.py), one for all tests.
 """
 
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,10 +26,13 @@ from tests.datasets import make_dataset
 BEGUN_SECONDS = 300.0
 """For a busy machine: about 30 s where nothing else runs, most of it imports."""
 
+NOTICED_SECONDS = 4.0
+"""By then the head knows that a host is gone: by the cluster's settings after two looks, a second apart."""
+
 
 @dataclass
 class Place:
-    """A cluster's head with room for one rank, and what a run on it needs."""
+    """The cluster, and what a run on it needs."""
 
     cluster: Cluster
     stack: ExitStack
@@ -42,23 +46,29 @@ class Place:
     def start(self, log: Path) -> "subprocess.Popen[bytes]":
         """The command, its output in the file."""
         own = [*OWN, f"run_dir={self.run}", f"data.path={self.folder / 'data'}", "tracking.uri=http://127.0.0.1:9"]
-        output = self.stack.enter_context(log.open("w"))
-        launched = subprocess.Popen(
-            [*LAUNCH, *SETTINGS, *own],
-            cwd=REPOSITORY,
-            env=self.cluster.environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+        with log.open("w") as output:
+            launched = subprocess.Popen(
+                [*LAUNCH, *SETTINGS, *own],
+                cwd=REPOSITORY,
+                env=self.cluster.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         self.stack.callback(launched.kill)
         return launched
 
 
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        yield Cluster(stack, tmp_path_factory.mktemp("cluster"))
+
+
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(cluster: Cluster, tmp_path: Path) -> Iterator[Place]:
     make_dataset(tmp_path / "data", tokens=20_000, vocab_size=300, tokenizer=b"")
     with ExitStack() as stack:
-        yield Place(Cluster(stack, tmp_path), stack, tmp_path)
+        yield Place(cluster, stack, tmp_path)
 
 
 @pytest.fixture
@@ -116,32 +126,50 @@ def test_another_ray_that_has_no_such_things_is_no_mistake(
 
 
 @pytest.mark.slow
-def test_the_head_is_lost(place: Place) -> None:
-    """One sentence and 75, and nothing of the run is left."""
-    log = place.folder / "launch.log"
+def test_a_host_is_killed_and_another_comes(place: Place) -> None:
+    run, log = place.run, place.folder / "launch.log"
+    host = place.cluster.add_host()
     launched = place.start(log)
-    wait_until(lambda: last(place.run) > saved(place.run) > 0, log, BEGUN_SECONDS)
-    kill_all(place.cluster.head)
-    assert launched.wait(80) == 75, log.read_text()
-    text = log.read_text()
-    assert len([line for line in text.splitlines() if "Ray has ended" in line]) == 1, text
-    assert "Traceback" not in text
-    wait_until(lambda: not ranks_of(place.run), log, 40)
+    wait_until(lambda: last(run) > saved(run) > 0, log, BEGUN_SECONDS)
+    assert starts(run)[-1][0] == 2
+    whole = saved(run)
+    kill_all(host)
+    done = last(run)
+    alone = wait_until(lambda: trains_on(run, 1), log)
+    assert whole <= starts(run)[-1][1] <= done
+    other = place.cluster.add_host()
+    again = wait_until(lambda: trains_on(run, 2), log)
+    print(f"alone after {alone:.0f} s, together again after {again:.0f} s; starts {starts(run)}")
+    launched.send_signal(signal.SIGTERM)
+    assert launched.wait(60) == 75, log.read_text()
+    assert not ranks_of(run)
+    found = steps(run)
+    assert found == list(range(1, len(found) + 1))
+    assert saved(run) == found[-1]
+    kill_all(other)  # what comes next is for the head alone
+    time.sleep(NOTICED_SECONDS)
 
 
 @pytest.mark.slow
-def test_the_command_is_killed_and_started_again(place: Place) -> None:
-    """The claim that Ray would keep for three minutes is taken back: Ray says that the killed command has ended."""
-    log, again = place.folder / "launch.log", place.folder / "again.log"
+def test_the_command_is_killed_and_started_again_then_the_head_is_lost(place: Place) -> None:
+    """The claim that Ray would keep for three minutes is taken back: Ray says that the killed command has ended.
+
+    Without its head the run ends with one sentence and 75, and nothing of it is left.
+    """
+    run, log, again = place.run, place.folder / "launch.log", place.folder / "again.log"
     killed = place.start(log)
-    wait_until(lambda: last(place.run) > saved(place.run) > 0, log, BEGUN_SECONDS)
+    wait_until(lambda: last(run) > saved(run) > 0, log, BEGUN_SECONDS)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     launched = place.start(again)
-    seconds = wait_until(lambda: len(starts(place.run)) == 2 and trains_on(place.run, 1), again, BEGUN_SECONDS)
+    seconds = wait_until(lambda: len(starts(run)) == 2 and trains_on(run, 1), again, BEGUN_SECONDS)
     print(f"trains again after {seconds:.0f} s")
-    launched.send_signal(signal.SIGTERM)
-    assert launched.wait(60) == 75, again.read_text()
     assert "a killed run's claim on the cluster's hosts is taken back" in again.read_text()
-    found = steps(place.run)
+    kill_all(place.cluster.head)
+    assert launched.wait(80) == 75, again.read_text()
+    text = again.read_text()
+    assert len([line for line in text.splitlines() if "Ray has ended" in line]) == 1, text
+    assert "Traceback" not in text
+    wait_until(lambda: not ranks_of(run), again, 40)
+    found = steps(run)
     assert found == list(range(1, len(found) + 1))
