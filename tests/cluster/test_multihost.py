@@ -4,7 +4,6 @@ The hosts are namespaces of this machine (tests/cluster/namespaces.py): another 
 each; the folders are the same, as docs/cluster.md asks for.
 """
 
-import json
 import os
 import shlex
 import subprocess
@@ -16,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from cluster.environment import REPOSITORY
+from pipeline.base.run_folder import RunFolder
 from tests.cluster.namespaces import NamespaceHost, make_hosts, why_not
 from tests.datasets import make_dataset
+from tests.pipeline.training.pretrain_runs import forked, losses
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -84,30 +85,20 @@ def settings(folder: Path, name: str, stage: int) -> list[str]:
     return [*SETTINGS, *own, f"deepspeed.zero_optimization.stage={stage}"]
 
 
-def losses(folder: Path) -> list[float]:
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [line["train/loss"] for line in lines if "train/loss" in line]
+def local_losses(folder: Path, name: str, stage: int, *own: str) -> dict[int, float]:
+    """{step: loss} of the first steps of two ranks on this machine."""
+    run = [*settings(folder, name, stage), *own]
+    with forked(2, "tests.pipeline.training.rank_server", "pretrain", run):
+        return first_steps(folder / name)
 
 
-@pytest.fixture(scope="module")
-def local(folder: Path, environment: dict[str, str]) -> list[float]:
-    """Losses of two ranks on this machine at ZeRO 1; the stages agree among each other (tests/pipeline/training)."""
-    line = [sys.executable, "pipeline/pretrain.py", *settings(folder, "local", 1)]
-    world = {"WORLD_SIZE": "2", "LOCAL_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29611"}
-    ranks = [
-        subprocess.Popen(
-            line, env={**environment, **world, "RANK": rank, "LOCAL_RANK": rank}, cwd=REPOSITORY, stderr=subprocess.PIPE
-        )
-        for rank in ("0", "1")
-    ]
-    try:
-        for process in ranks:
-            _, said = process.communicate(timeout=200)
-            assert process.returncode == 0, said.decode()
-    finally:
-        for process in ranks:
-            process.kill()
-    return losses(folder / "local")
+def first_steps(run: Path) -> dict[int, float]:
+    """{step: loss} of as many as are compared, once they are there."""
+    until = time.monotonic() + 200
+    while len(found := losses(RunFolder(run), cut_off=True)) < STEPS:
+        assert time.monotonic() < until
+        time.sleep(0.2)
+    return {step: found[step] for step in range(1, STEPS + 1)}
 
 
 def test_the_environment_file(
@@ -154,26 +145,19 @@ def test_preflight_names_what_is_broken(
     assert done.stdout.splitlines()[3].split()[:2] == [NOBODY, "FAIL"]
 
 
-@pytest.mark.parametrize("stage", [1, 2])
 def test_two_hosts_train_as_two_local_ranks(
-    stage: int,
-    hosts: list[NamespaceHost],
-    hostfile: Path,
-    environment: dict[str, str],
-    folder: Path,
-    local: list[float],
+    hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
 ) -> None:
-    """At ZeRO 1 with the environment file that --write wrote, at ZeRO 2 without one."""
+    """At ZeRO 1 with the environment file that --write wrote."""
     command = [str(BIN / "deepspeed"), "--hostfile", str(hostfile), "pipeline/pretrain.py"]
-    given = environment if stage == 1 else environment | {"DS_ENV_FILE": str(folder / "absent")}
-    done = hosts[0].run([*command, *settings(folder, f"hosts-{stage}", stage)], given, REPOSITORY, 200)
+    done = hosts[0].run([*command, *settings(folder, "over-ssh", 1)], environment, REPOSITORY, 200)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert ("export GLOO_SOCKET_IFNAME=eth0" in done.stdout) == (stage == 1)
+    assert "export GLOO_SOCKET_IFNAME=eth0" in done.stdout
     assert f"Using IP address of {hosts[0].address}" in done.stdout
-    found = losses(folder / f"hosts-{stage}")
-    assert len(found) == STEPS
-    assert found == pytest.approx(local, rel=1e-5)
-    assert (folder / f"hosts-{stage}" / "checkpoints" / "latest").exists()
+    found = losses(RunFolder(folder / "over-ssh"))
+    assert list(found) == list(range(1, STEPS + 1))
+    assert found == pytest.approx(local_losses(folder, "local", 1), rel=1e-5)
+    assert (folder / "over-ssh" / "checkpoints" / "latest").exists()
 
 
 def test_a_mistake_on_the_hosts_is_one_message_and_2(
@@ -187,15 +171,17 @@ def test_a_mistake_on_the_hosts_is_one_message_and_2(
     assert not (folder / "mistake").exists()
 
 
-def test_a_lost_host_ends_the_others_with_what_to_do(
+def test_they_train_alike_without_an_environment_file_and_a_lost_host_ends_the_others_with_what_to_do(
     hosts: list[NamespaceHost], hostfile: Path, environment: dict[str, str], folder: Path
 ) -> None:
     """By the launcher alone, with an ssh that gives silent hosts up: it is told who is gone, and how to go on."""
-    run = folder / "lost"
-    training = [*SETTINGS, f"run_dir={run}", f"data.path={folder / 'data'}", "tracking.uri=http://127.0.0.1:9"]
-    training += ["train.steps=1000000", "train.save_every=5", "train.peer_timeout=4"]
+    run, long = folder / "lost", ("train.steps=1000000", "train.save_every=5", "train.peer_timeout=8")
+    training = [*settings(folder, "lost", 2), "tracking.uri=http://127.0.0.1:9", *long]
     command = [str(BIN / "deepspeed"), "--hostfile", str(hostfile), "pipeline/pretrain.py", *training]
-    given = environment | {"PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=2 -o ServerAliveCountMax=2"}
+    given = environment | {
+        "DS_ENV_FILE": str(folder / "absent"),
+        "PDSH_SSH_ARGS_APPEND": "-o ServerAliveInterval=2 -o ServerAliveCountMax=2",
+    }
     with (
         (folder / "lost.out").open("w+") as output,
         subprocess.Popen(hosts[0].command(command, REPOSITORY), env=given, stdout=output, stderr=output) as launcher,
@@ -206,6 +192,7 @@ def test_a_lost_host_ends_the_others_with_what_to_do(
                 assert launcher.poll() is None
                 assert time.monotonic() < until
                 time.sleep(0.2)
+            found = first_steps(run)
             hosts[1].cut()
             code = launcher.wait(100)
             output.seek(0)
@@ -213,6 +200,9 @@ def test_a_lost_host_ends_the_others_with_what_to_do(
         finally:
             launcher.kill()
             hosts[1].mend()
+    assert found == pytest.approx(local_losses(folder, "local-long", 2, *long), rel=1e-5)
+    assert f"Using IP address of {hosts[0].address}" in said
+    assert "export GLOO_SOCKET_IFNAME" not in said
     assert code == 255  # ssh's; `python -m cluster.launch` makes it 75
     (told,) = [line for line in said.splitlines() if "is gone since" in line or "silent for" in line]
     assert f"host host-2 ({hosts[1].address}, rank 1)" in told
