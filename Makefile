@@ -20,7 +20,9 @@ $(VENV)/.installed: setup.py pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	@echo "setup: installing pinned packages into $(VENV) (about 2.7 GB, a few minutes)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 -c constraints.txt -e '.[test,lint]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile \
+		-c constraints.txt -e '.[test,lint]'
+	@$(BIN)/python -m compileall -qq -j 0 -x /tests/ $(VENV)/lib || true # on all cores; some templates are no Python
 	@$(BIN)/python -m pipeline.precompile
 	@touch $@
 
