@@ -50,6 +50,11 @@ def real_data() -> Path:
     return folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest one first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: "soak" not in item.nodeid)
+
+
 def pytest_unconfigure() -> None:
     if "PYTEST_XDIST_WORKER" in os.environ:
         _noted.cleanup()

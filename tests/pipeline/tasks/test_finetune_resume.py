@@ -190,7 +190,7 @@ def start(arguments: list[str], until: Callable[[], bool]) -> subprocess.Popen[b
 @pytest.mark.slow
 def test_killed_and_terminated_the_same_command_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny_folder(tmp_path / "export", "electra")
-    more = {"epochs": 60, "save_every": 1}
+    more = {"epochs": 30, "save_every": 1}
     work = tmp_path / "run" / "finetune" / ".toy.work"
 
     def updates() -> int:
@@ -217,7 +217,7 @@ def test_killed_and_terminated_the_same_command_goes_on(tmp_path: Path, capsys: 
     sender.join()
     assert signal.getsignal(signal.SIGTERM) is before
     assert "the same command goes on" in capsys.readouterr().err
-    assert killed_at < updates() < 180
+    assert killed_at < updates() < 90
     tune("run/finetune/toy", **more)
     tune("whole", **more)
     assert same("whole", "run/finetune/toy")
